@@ -1,0 +1,13 @@
+"""GET /v1/sessions/{session_id}."""
+
+from typing import Any
+
+from shared.http import Call, endpoint
+from shared.schemas import session_json
+from shared.wiring import Services
+
+
+@endpoint("GET", "/v1/sessions/{session_id}")
+async def get_session(call: Call, app: Services) -> dict[str, Any]:
+    """Look at a session as it is now."""
+    return session_json(await app.sessions.get(call.caller, call.path["session_id"]))

@@ -1,0 +1,12 @@
+"""GET /health: is the control plane there?"""
+
+from typing import Any
+
+from shared.http import Access, Call, endpoint
+from shared.wiring import Services
+
+
+@endpoint("GET", "/health", access=Access.OPEN)
+async def health(_: Call, app: Services) -> dict[str, Any]:
+    """Say that the control plane answers, and which providers it offers."""
+    return {"status": "healthy", "providers": [str(name) for name in app.providers]}

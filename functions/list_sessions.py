@@ -1,0 +1,14 @@
+"""GET /v1/sessions."""
+
+from typing import Any
+
+from shared.http import Call, endpoint
+from shared.schemas import ListQuery, page_json
+from shared.wiring import Services
+
+
+@endpoint("GET", "/v1/sessions", query=ListQuery)
+async def list_sessions(call: Call, app: Services) -> dict[str, Any]:
+    """List your sessions, newest first, a page at a time."""
+    where, size, after = call.query
+    return page_json(await app.sessions.list(call.caller, where, size, after))

@@ -1,0 +1,106 @@
+"""What a revision asks of a sandbox: its variables, mounts, limits, network and startup probe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.cloud.run_v2 import types
+
+from infra.emulators.run.container_rules import DEFAULT_PORT, cpu_of, memory_of
+from infra.emulators.run.containers import StartFailed, Wanted
+from infra.emulators.run.probe import StartupProbe
+from infra.sandbox import ContainerSpec, Limits, Mount
+
+AGENT_SOCKET = "/run/onmemos/agent.sock"  # where every sandbox has its container's socket
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """On the host: `buckets`/<bucket> is a bucket, `scratch`/<container>/<volume> an empty_dir volume."""
+
+    buckets: Path
+    scratch: Path
+
+
+def wanted_container(name: str, service_id: str, revision: types.Revision, folders: Folders) -> Wanted:
+    """The container `name` of a revision. Makes folders: call it from a thread. Raises StartFailed: no such bucket.
+
+    An empty_dir keeps its files when the container is restarted, and until the service is deleted.
+    """
+    revision_id = revision.name.rsplit("/", 1)[-1]
+    container = revision.containers[0]
+    spec = ContainerSpec(
+        name=name,
+        image=container.image,
+        env=_env(service_id, revision_id, revision),
+        mounts=tuple(_mounts(revision, folders, name)),
+        limits=Limits(cpu=float(cpu_of(container)), memory_bytes=memory_of(container)),
+        egress=revision.vpc_access.egress != types.VpcAccess.VpcEgress.ALL_TRAFFIC,
+        command=(*container.command, *container.args),
+    )
+    return Wanted(revision_id, spec, _probe(container))
+
+
+def _env(service_id: str, revision_id: str, revision: types.Revision) -> Mapping[str, str]:
+    container = revision.containers[0]
+    port = container.ports[0].container_port if container.ports else DEFAULT_PORT
+    given = {variable.name: variable.value for variable in container.env}
+    return {
+        **given,
+        "PORT": str(port),
+        "K_SERVICE": service_id,
+        "K_REVISION": revision_id,
+        "K_CONFIGURATION": service_id,
+        "CLOUD_RUN_TIMEOUT_SECONDS": f"{revision.timeout.total_seconds():.0f}",
+        "ONMEMOS_AGENT_SOCKET": AGENT_SOCKET,
+    }
+
+
+def _mounts(revision: types.Revision, folders: Folders, name: str) -> list[Mount]:
+    volumes = {volume.name: volume for volume in revision.volumes}
+    mounts = []
+    for mount in revision.containers[0].volume_mounts:
+        volume = volumes[mount.name]
+        if "gcs" in volume:
+            root = folders.buckets / volume.gcs.bucket
+            if not root.is_dir():
+                raise StartFailed(f"Mounting Cloud Storage failed: bucket '{volume.gcs.bucket}' does not exist.")
+            below = Path(_only_dir(volume.gcs), mount.sub_path)
+            read_only = volume.gcs.read_only or "ro" in volume.gcs.mount_options
+        else:
+            root, below, read_only = folders.scratch / name / volume.name, Path(mount.sub_path), False
+        mounts.append(Mount(_inside(root, below), mount.mount_path.rstrip("/"), read_only))
+    return mounts
+
+
+def _only_dir(gcs: types.GCSVolumeSource) -> str:
+    """gcsfuse's option for mounting one folder of the bucket."""
+    return next((o.removeprefix("only-dir=").strip("/") for o in gcs.mount_options if o.startswith("only-dir=")), "")
+
+
+def _inside(root: Path, below: Path) -> Path:
+    """The folder, made if need be. A container can leave symbolic links in its volume: none leads out of `root`."""
+    folder = (root / below).resolve()
+    if not folder.is_relative_to(root.resolve()):
+        raise StartFailed(f"Mounting failed: '{below}' leads out of the volume.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _probe(container: types.Container) -> StartupProbe:
+    """Without one Cloud Run connects once, for up to 240 s (cloud.google.com/run/docs/configuring/healthchecks).
+
+    The delay before a first probe is not waited for, only added to the time that the container has.
+    """
+    if "startup_probe" not in container:
+        return StartupProbe()
+    probe = container.startup_probe
+    deadline_s = probe.initial_delay_seconds + (probe.period_seconds or 10) * (probe.failure_threshold or 3)
+    if "http_get" not in probe:
+        return StartupProbe(deadline_s=deadline_s)
+    return StartupProbe(
+        path=probe.http_get.path or "/",
+        headers=tuple((header.name, header.value) for header in probe.http_get.http_headers),
+        timeout_s=probe.timeout_seconds or 1,
+        deadline_s=deadline_s,
+    )

@@ -1,0 +1,122 @@
+"""What a caller says about a sandboxed container, and what it may ask of one that runs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+GIB = 1 << 30
+
+WORKSPACE = "/workspace"
+SOCKETS = "/run/onmemos"
+AGENT_SOCKET = f"{SOCKETS}/agent.sock"
+EGRESS_SOCKET = f"{SOCKETS}/egress.sock"
+INSIDE_ID = 1000  # uid and gid of the session's user inside, as in the cloud images
+
+SUN_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1: man 7 unix
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a DNS label: names become folders and cgroups
+
+
+class SandboxError(Exception):
+    """Something about a sandbox went wrong; the message names the thing, the value seen and the value wanted."""
+
+
+class SandboxUnavailable(SandboxError):
+    """This machine cannot isolate as asked; the message says what is missing and how to get it."""
+
+
+class SandboxStartFailed(SandboxError):
+    """One container could not be started; the message ends with what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host folder shown inside at the absolute path `target`."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`cpu` in cores; `processes` counts threads too, as the kernel does; `file_size_bytes` is per file."""
+
+    cpu: float = 1.0
+    memory_bytes: int = 2 * GIB
+    processes: int = 512
+    file_size_bytes: int = 4 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container. An empty `command` means the image's own: the workspace agent.
+
+    `image` is a reference; only Docker has images, the other kinds show this machine's system read-only.
+    """
+
+    name: str
+    image: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    limits: Limits = Limits()
+    egress: bool = True
+    command: tuple[str, ...] = ()
+
+
+class Container(Protocol):
+    """A started container."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def socket(self) -> Path:
+        """The agent's Unix socket on the host; it appears once the agent listens."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """{"isolation": "bubblewrap|gvisor|docker", "egress": "slirp4netns|pasta|proxy|docker|none", "limits": "cgroup|rlimit|docker"}"""
+
+    async def wait(self) -> int:
+        """Return the exit code once it ended; a death by signal N is 128 + N."""
+
+    async def stop(self, grace_s: float = 5) -> None:
+        """TERM its command, and after `grace_s` KILL everything in it; idempotent."""
+
+    def log_tail(self) -> str:
+        """The last few kB of what it printed on stdout and stderr."""
+
+
+class Runtime(Protocol):
+    """Starts and removes containers; one runtime at a time owns a pair of folders."""
+
+    async def start(self, spec: ContainerSpec) -> Container:
+        """Start `spec`; its process is up on return, its agent maybe not yet.
+
+        A name started before keeps its /workspace; one that still runs is refused.
+        Raises SandboxStartFailed, SandboxError.
+        """
+
+    async def remove(self, name: str) -> None:
+        """Stop `name` and delete its folders; one that is gone is not an error."""
+
+    async def close(self) -> None:
+        """Stop every container, keeping the workspaces; idempotent."""
+
+
+def check_name(name: str) -> None:
+    """Raise SandboxError for a name that cannot be a folder, a cgroup and a host name."""
+    if not _NAME.fullmatch(name):
+        raise SandboxError(f"container name {name!r}: wanted lower-case letters, digits and '-', at most 63")
+
+
+def check_socket_path(path: Path) -> None:
+    """Raise SandboxError for a path that no Unix socket can have."""
+    size = len(bytes(path))
+    if size > SUN_PATH_BYTES:
+        raise SandboxError(
+            f"socket path {path} has {size} bytes; a Unix socket's may have {SUN_PATH_BYTES}: choose a shorter"
+            " sockets folder"
+        )

@@ -1,0 +1,109 @@
+"""The two clients: OnMemOSClient, whose calls block, and AsyncOnMemOSClient, whose calls are awaited."""
+
+import os
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from .faces import Blocking
+from .link import Link
+from .operations import Operations
+from .retries import Retries
+from .transport import AsyncTransport, BlockingTransport, Transport
+
+__all__ = ["AsyncOnMemOSClient", "OnMemOSClient"]
+
+API_KEY_VARIABLE = "ONMEMOS_API_KEY"
+TIMEOUT_S = 30.0
+RETRIES = Retries()
+
+
+class OnMemOSClient(Operations, Blocking):
+    """A client whose calls block; safe to share between threads.
+
+        with OnMemOSClient("http://localhost:8080", "your-api-key") as client:
+            session = client.create_session(template="python", namespace="demo", user="me")
+            print(client.execute_session(session["id"], "python --version")["stdout"])
+            client.delete_session(session["id"])
+
+    `api_key`: from ONMEMOS_API_KEY if not given. `timeout`: seconds of patience beyond what a call takes by its own
+    nature (a command's timeout, a creation's wait). `retries`: how often to try again, or Retries for when.
+    `http_client`: an httpx.Client of your own (proxies, certificates); it is not closed with this client.
+    Raises ValueError: `base_url` is no URL, `api_key` cannot be a key.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        retries: int | Retries = RETRIES,
+        http_client: httpx.Client | None = None,
+    ) -> None:
+        transport = BlockingTransport(_scheme(base_url), http_client)
+        link = _link(transport, base_url, api_key, timeout, retries)
+        super().__init__(link)
+        self._core = Operations(link)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncOnMemOSClient(Operations):
+    """A client whose calls are awaited, for one event loop.
+
+        async with AsyncOnMemOSClient("http://localhost:8080", "your-api-key") as client:
+            session = await client.create_session(template="python", namespace="demo", user="me")
+            print((await client.execute_session(session["id"], "python --version"))["stdout"])
+            await client.delete_session(session["id"])
+
+    The arguments are OnMemOSClient's, with an httpx.AsyncClient as `http_client`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        retries: int | Retries = RETRIES,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        transport = AsyncTransport(_scheme(base_url), http_client)
+        super().__init__(_link(transport, base_url, api_key, timeout, retries))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _scheme(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"base_url: got {base_url!r}, wanted a URL such as http://localhost:8080")
+    return parts.scheme
+
+
+def _link(transport: Transport, base_url: str, api_key: str | None, timeout: float, retries: int | Retries) -> Link:
+    key = api_key or os.environ.get(API_KEY_VARIABLE) or None
+    if key is not None and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise ValueError("api_key: has spaces around it, or characters that a header cannot carry")
+    return Link(
+        transport=transport,
+        base_url=base_url.rstrip("/"),
+        api_key=key,
+        timeout_s=timeout,
+        retries=Retries(retries) if isinstance(retries, int) else retries,
+    )

@@ -1,0 +1,161 @@
+"""What can go wrong in a call: one tree, from the socket to the service's refusal.
+
+OnMemOSError
+├── TransportError              no answer that means something
+│   ├── ConnectError            never sent
+│   │   └── ConnectTimeout      also a Timeout
+│   ├── Timeout                 sent, no answer in time
+│   ├── ConnectionLost          sent, the connection broke
+│   └── InvalidResponse         something answered, but not OnMemOS
+├── APIError                    the service refused: status, code, detail, errors, request_id
+│   ├── BadRequest 400, Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, RateLimited 429
+│   └── ServerError 5xx
+│       └── Unavailable 502, 503, 504
+└── CommandFailed               execute_session(..., check=True): the command ran and failed
+"""
+
+from collections.abc import Mapping, Sequence
+
+from .shapes import ExecutionDict
+
+# 5xx codes with which the service says that it ran nothing.
+NOTHING_DONE = frozenset({"session_not_ready", "workspace_unreachable", "workspace_exhausted"})
+
+
+class OnMemOSError(Exception):
+    """Root of the tree.
+
+    `may_have_executed`: whether the service may have carried the call out although it failed; where it is False the
+    call can be made again without doing anything twice. `earlier`: what the tries before this one met, oldest first.
+    """
+
+    may_have_executed: bool = False
+    earlier: tuple["OnMemOSError", ...] = ()
+
+
+class TransportError(OnMemOSError):
+    """No usable answer came back."""
+
+    may_have_executed = True
+
+
+class ConnectError(TransportError):
+    """No connection: refused, no such host, TLS failed. The request was never sent."""
+
+    may_have_executed = False
+
+
+class Timeout(TransportError):
+    """The request was sent and no answer came in time."""
+
+
+class ConnectTimeout(ConnectError, Timeout):
+    """The connection was not accepted in time. The request was never sent."""
+
+
+class ConnectionLost(TransportError):
+    """The connection broke after the request, or some of it, was sent."""
+
+
+class InvalidResponse(TransportError):
+    """A success that is not a JSON object: what answers at `base_url` is probably not OnMemOS."""
+
+
+class APIError(OnMemOSError):
+    """The service refused or failed.
+
+    `status` is HTTP's. `code` is stable, fit for programs; None when something before the service answered. `detail`
+    is a sentence for people. `errors` maps fields of the request to their complaints. `request_id` is what to quote
+    when asking for help. `retry_after_s`: how long the service asks to wait.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        code: str | None = None,
+        errors: Mapping[str, Sequence[str]] | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.code = code
+        self.errors = {field: list(complaints) for field, complaints in (errors or {}).items()}
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        self.may_have_executed = status >= 500 and code not in NOTHING_DONE
+
+    def __str__(self) -> str:
+        code = f" {self.code}" if self.code else ""
+        request = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.status}{code}: {self.detail}{request}"
+
+
+class BadRequest(APIError):
+    """400: the request cannot be served as it is written; `errors` names the fields."""
+
+
+class Unauthorized(APIError):
+    """401: the API key is missing, wrong, revoked or expired."""
+
+
+class Forbidden(APIError):
+    """403: the API key may not do this."""
+
+
+class NotFound(APIError):
+    """404: no such session, or it is somebody else's."""
+
+
+class Conflict(APIError):
+    """409: the idempotency key was used for another request, or the session's state does not allow it."""
+
+
+class RateLimited(APIError):
+    """429: too much at once; nothing was done. `retry_after_s` says when to come back, if the service knows."""
+
+
+class ServerError(APIError):
+    """5xx: the service failed."""
+
+
+class Unavailable(ServerError):
+    """502, 503, 504: the service, or what stands before it, cannot answer now."""
+
+
+class CommandFailed(OnMemOSError):
+    """The command ran and its returncode is not 0. `result` is what execute_session would have returned."""
+
+    may_have_executed = True
+
+    def __init__(self, result: ExecutionDict) -> None:
+        super().__init__(result)
+        self.result = result
+        self.returncode = result["returncode"]
+        self.stdout = result["stdout"]
+        self.stderr = result["stderr"]
+
+    def __str__(self) -> str:
+        last_words = self.stderr.strip().rpartition("\n")[2]
+        how = "ran out of time" if self.result.get("timed_out") else f"ended with returncode {self.returncode}"
+        return f"the command {how}{': ' if last_words else ''}{last_words}"
+
+
+_BY_STATUS: Mapping[int, type[APIError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    429: RateLimited,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+def class_of(status: int) -> type[APIError]:
+    """The class that stands for an HTTP status."""
+    return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)

@@ -1,0 +1,189 @@
+"""Every operation of the API, written once; the clients are its faces."""
+
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from .errors import CommandFailed, NotFound
+from .faces import iteration, operation
+from .link import Link
+from .shapes import (
+    DeletedDict,
+    ExecutionDict,
+    HealthDict,
+    SessionDict,
+    SessionPageDict,
+    SessionSpecDict,
+)
+
+SERVICE_WAIT_S = 30.0  # how long the service waits for a new session to run when `wait` is not given
+SERVICE_START_S = 120.0  # how long execute may wait there before the command starts: 60 s to run, 60 s to be reached
+
+
+class Operations:
+    """What can be asked of OnMemOS. Every call raises the errors of `onmemos.errors`; none of them is httpx's."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @operation
+    async def health(self) -> HealthDict:
+        """Whether the service is up. Needs no API key."""
+        return await self._link.call(HealthDict, "GET", "/health", idempotent=True)
+
+    @operation
+    async def create_session(
+        self,
+        spec: Mapping[str, Any] | None = None,
+        *,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+        **fields: Unpack[SessionSpecDict],
+    ) -> SessionDict:
+        """A new session, from a dict, from keywords, or both (keywords win): `create_session(template="python", ...)`.
+
+        `wait`: seconds to wait for `running`, 30 if not given, 0 for not at all; what is not ready by then comes back
+        as `provisioning`, and execute_session waits for it. The call is repeated after a connection fault and still
+        makes one session: it carries an `idempotency_key`, a new one if none is given.
+
+        Raises BadRequest (`errors` names the fields), Conflict (the key was used for another request).
+        """
+        return await self._link.call(
+            SessionDict,
+            "POST",
+            "/v1/sessions",
+            json={**(spec or {}), **fields},
+            query=_given(wait=wait),
+            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+            idempotent=True,
+            takes_s=SERVICE_WAIT_S if wait is None else wait,
+        )
+
+    @operation
+    async def get_session(self, session_id: str) -> SessionDict:
+        """The session as it is now. Raises NotFound."""
+        return await self._link.call(SessionDict, "GET", _session_path(session_id), idempotent=True)
+
+    @operation
+    async def list_sessions(
+        self,
+        *,
+        namespace: str | None = None,
+        user: str | None = None,
+        status: str | None = None,
+        provider: str | None = None,
+        label: str | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+    ) -> SessionPageDict:
+        """A page of your sessions, newest first: `{"sessions": [...], "next_page_token": str or None}`.
+
+        `label` is `key=value`. `page_size` is at most 1000; a page may hold fewer, even none, and yet not be the last.
+        """
+        query = _given(
+            namespace=namespace,
+            user=user,
+            status=status,
+            provider=provider,
+            label=label,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return await self._link.call(SessionPageDict, "GET", "/v1/sessions", query=query, idempotent=True)
+
+    @iteration
+    async def iter_sessions(
+        self,
+        *,
+        namespace: str | None = None,
+        user: str | None = None,
+        status: str | None = None,
+        provider: str | None = None,
+        label: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncGenerator[SessionDict, None]:
+        """All your sessions that match, newest first; a page is fetched when its first session is wanted."""
+        page_token: str | None = None
+        while True:
+            page = await self.list_sessions(
+                namespace=namespace,
+                user=user,
+                status=status,
+                provider=provider,
+                label=label,
+                page_size=page_size,
+                page_token=page_token,
+            )
+            for session in page["sessions"]:
+                yield session
+            page_token = page.get("next_page_token")
+            if not page_token:
+                return
+
+    @operation
+    async def execute_session(
+        self,
+        session_id: str,
+        command: str | None = None,
+        timeout: float = 120,
+        *,
+        argv: Sequence[str] | None = None,
+        stdin: str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+    ) -> ExecutionDict:
+        """Run a command line with `/bin/sh -c`, or `argv` without a shell, and return what it did.
+
+        A command that fails is a result like any other: `returncode`, `stdout`, `stderr`, `success`; with `check` it
+        raises CommandFailed. `timeout` is in seconds, at most 3600; past it the command is killed and the result has
+        `timed_out` and what was printed so far. A session that is still starting is waited for. `cwd` is relative to
+        /workspace; `env` is added to the session's own.
+
+        Sent again only when it surely did not run. After Timeout or ConnectionLost it may have run.
+        Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
+        """
+        body = _given(command=command, timeout=timeout, stdin=stdin, cwd=cwd)
+        if argv is not None:
+            body["argv"] = list(argv)
+        if env is not None:
+            body["env"] = dict(env)
+        result = await self._link.call(
+            ExecutionDict,
+            "POST",
+            f"{_session_path(session_id)}/execute",
+            json=body,
+            idempotent=False,
+            takes_s=timeout + SERVICE_START_S,
+        )
+        if check and result["returncode"] != 0:
+            raise CommandFailed(result)
+        return result
+
+    @operation
+    async def delete_session(self, session_id: str) -> DeletedDict:
+        """Delete the session: from now on it is gone for everybody, and its resources follow. Raises NotFound."""
+        try:
+            return await self._link.call(DeletedDict, "DELETE", _session_path(session_id), idempotent=True)
+        except NotFound as exc:
+            if any(failure.may_have_executed for failure in exc.earlier):
+                return {"id": session_id, "status": "deleting"}  # by the try whose answer was lost
+            raise
+
+    @operation
+    async def close(self) -> None:
+        """Close the connections. Idempotent; an `http_client` that was brought along stays open."""
+        await self._link.transport.close()
+
+
+def _session_path(session_id: str) -> str:
+    if not isinstance(session_id, str):
+        raise TypeError(f"session_id: got a {type(session_id).__name__}, wanted a string such as session['id']")
+    if session_id in {"", ".", ".."}:  # these would address another resource
+        raise ValueError(f"session_id: got {session_id!r}, wanted a session's id")
+    return f"/v1/sessions/{quote(session_id, safe='')}"
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

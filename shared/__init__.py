@@ -1,0 +1,1 @@
+"""The control plane: what every function shares. Adapters speak to Google Cloud; nothing here knows where it runs."""

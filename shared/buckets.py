@@ -1,0 +1,100 @@
+"""A bucket for each session: the Protocol, and Cloud Storage behind it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import requests
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+
+from shared import names
+from shared.errors import ProviderUnavailable, ProvisioningFailed
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Client
+
+SESSION_LABEL = "onmemos-session"
+TIMEOUT_S = 30.0
+PAGE = 1000  # as many as Cloud Storage lists at once: cloud.google.com/storage/docs/json_api/v1/objects/list
+
+
+class Buckets(Protocol):
+    """Every method may raise ProviderUnavailable and can be repeated."""
+
+    async def ensure(self, session_id: str) -> str:
+        """Make the session's bucket or find the one that a former try made; its name. Raises ProvisioningFailed."""
+
+    async def delete(self, session_id: str) -> None:
+        """Delete the bucket with all that is in it; one that is gone is not an error."""
+
+    def session_ids(self) -> AsyncIterator[str]:
+        """The session ids of all buckets that have a name of ours."""
+
+
+class CloudStorage:
+    """The Buckets on Cloud Storage, whose client is synchronous: each call runs in a thread. `client` is opened once."""
+
+    def __init__(self, client: "Callable[[], Client]", location: str) -> None:
+        self._client = client
+        self._location = location
+
+    async def ensure(self, session_id: str) -> str:
+        name: str = await _in_thread(self._ensure, session_id)
+        return name
+
+    async def delete(self, session_id: str) -> None:
+        await _in_thread(self._delete, names.bucket_name(session_id))
+
+    async def session_ids(self) -> AsyncIterator[str]:
+        for name in await _in_thread(self._names):
+            session_id = names.session_of_bucket(name)
+            if session_id is not None:
+                yield session_id
+
+    def _ensure(self, session_id: str) -> str:
+        client, name = self._client(), names.bucket_name(session_id)
+        bucket = client.bucket(name)
+        bucket.labels = {SESSION_LABEL: session_id}
+        bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+        bucket.iam_configuration.public_access_prevention = "enforced"
+        try:
+            client.create_bucket(bucket, location=self._location, timeout=TIMEOUT_S)
+        except exceptions.Conflict:
+            if name not in {found.name for found in client.list_buckets(prefix=name, timeout=TIMEOUT_S)}:
+                raise ProvisioningFailed(f"the bucket name {name} is taken by another project") from None
+        except (exceptions.BadRequest, exceptions.Forbidden, exceptions.NotFound) as exc:
+            raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {exc.message}") from exc
+        return name
+
+    def _delete(self, name: str) -> None:
+        client = self._client()
+        try:
+            while True:
+                blobs = list(client.list_blobs(name, versions=True, max_results=PAGE, timeout=TIMEOUT_S))
+                if not blobs:
+                    break
+                for blob in blobs:
+                    self._delete_blob(blob)
+            client.bucket(name).delete(timeout=TIMEOUT_S)
+        except exceptions.NotFound:
+            return
+
+    def _delete_blob(self, blob: Any) -> None:
+        try:
+            blob.delete(timeout=TIMEOUT_S)
+        except exceptions.NotFound:
+            return  # another try of the same teardown was faster
+
+    def _names(self) -> list[str]:
+        found = self._client().list_buckets(
+            prefix=names.SERVICE_PREFIX, fields="items/name,nextPageToken", timeout=TIMEOUT_S
+        )
+        return [bucket.name for bucket in found]
+
+
+async def _in_thread(call: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return await asyncio.to_thread(call, *args)
+    except (exceptions.GoogleAPICallError, requests.RequestException, GoogleAuthError) as exc:
+        raise ProviderUnavailable(f"Cloud Storage did not answer as expected: {exc}") from exc

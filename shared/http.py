@@ -1,0 +1,225 @@
+"""One operation over HTTP: `@endpoint` turns a thin coroutine into a Cloud Function and enters it into the route table.
+
+The route table is the one source of the OpenAPI document, of Terraform's function map and of the local gateway. Here,
+and nowhere else, errors become statuses, callers are made out, input is checked and requests are logged.
+"""
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from marshmallow import Schema, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from shared import errors
+from shared.models import Caller
+from shared.wiring import Services, services
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1 << 20
+REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+class Access(StrEnum):
+    """Who may call: anybody, the holder of an API key, or Cloud Tasks alone."""
+
+    OPEN = "open"
+    KEY = "key"
+    TASK = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An operation. `name` is the module's, the function's and the OpenAPI document's operationId.
+
+    `path` holds `{parameters}`; a task's path is whatever Cloud Tasks was given. `timeout_s` is the function's own limit.
+    """
+
+    name: str
+    method: str
+    path: str
+    access: Access
+    summary: str
+    status: int = 200
+    body: type[Schema] | None = None
+    query: type[Schema] | None = None
+    timeout_s: int = 60
+    max_body_bytes: int = MAX_BODY_BYTES
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """The path's parameters; None when the path is not this route's."""
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        found = re.fullmatch(pattern, path)
+        return None if found is None else found.groupdict()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was checked: `body` and `query` are what their schemas load, `path` the path's parameters."""
+
+    caller: Caller
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Any = None
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call, Services], Awaitable[dict[str, Any]]]
+Function = Callable[[Request], Awaitable[Response]]
+
+ROUTES: dict[str, Route] = {}
+FUNCTIONS: dict[str, Function] = {}
+
+NOBODY = Caller(tenant="", key_id="", scopes=frozenset())
+
+STATUSES: Mapping[type[errors.OnMemOSError], int] = {
+    errors.InvalidRequest: 400,
+    errors.Unauthenticated: 401,
+    errors.SessionNotFound: 404,
+    errors.RouteNotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.IdempotencyConflict: 409,
+    errors.SessionFailed: 409,
+    errors.QuotaExceeded: 429,
+    errors.WorkspaceLost: 502,
+    errors.SessionNotReady: 503,
+    errors.WorkspaceUnreachable: 503,
+    errors.WorkspaceExhausted: 503,
+    errors.ProviderUnavailable: 503,
+}
+
+
+def endpoint(method: str, path: str, *, access: Access = Access.KEY, **options: Any) -> Callable[[Handler], Function]:
+    """Make a handler the HTTP function of its name. `options` are Route's other fields.
+
+    The handler's docstring is the operation's summary; what it returns is the answer's JSON.
+    """
+
+    def decorate(handler: Handler) -> Function:
+        summary = (handler.__doc__ or "").partition("\n")[0]
+        route = Route(handler.__name__, method, path, access, summary, **options)
+
+        async def function(request: Request) -> Response:
+            return await serve(route, handler, request, services())
+
+        function.__name__ = function.__qualname__ = route.name
+        function.__doc__ = handler.__doc__
+        ROUTES[route.name] = route
+        FUNCTIONS[route.name] = function
+        return function
+
+    return decorate
+
+
+async def serve(route: Route, handler: Handler, request: Request, app: Services) -> Response:
+    """One request, from its arrival to its log line. Whatever goes wrong, no stack trace leaves."""
+    began = time.perf_counter()
+    given = request.headers.get("x-request-id", "")
+    request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    try:
+        call = await _checked(route, request, app)
+        response: Response = JSONResponse(await handler(call, app), route.status)
+    except errors.OnMemOSError as exc:
+        response = _refusal(exc)
+    except ClientDisconnect:
+        response = Response(status_code=499)  # nobody is there to read it; nginx' code for the log
+    except Exception:
+        log.exception("request failed", extra={"function": route.name, "request_id": request_id})
+        body = {"detail": f"Internal error; the log knows it as request {request_id}", "code": "internal"}
+        response = JSONResponse(body, 500)
+    response.headers["X-Request-Id"] = request_id
+    latency_ms = round((time.perf_counter() - began) * 1000, 2)
+    facts = {"function": route.name, "status": response.status_code, "latency_ms": latency_ms, "request_id": request_id}
+    log.info("request served", extra=facts)
+    return response
+
+
+async def _checked(route: Route, request: Request, app: Services) -> Call:
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
+    parameters = {} if route.access is Access.TASK else route.match(path)
+    if parameters is None:
+        raise errors.RouteNotFound(f"path: got '{path}', wanted {route.path}")
+    if request.method != route.method:
+        raise errors.MethodNotAllowed(f"method: got {request.method}, wanted {route.method}")
+    caller = await _caller(route, request, app)
+    query = _loaded(route.query, dict(request.query_params)) if route.query else None
+    body = _loaded(route.body, _parsed(await _read(request, route.max_body_bytes))) if route.body else None
+    return Call(caller, parameters, query, body, request.headers)
+
+
+async def _caller(route: Route, request: Request, app: Services) -> Caller:
+    match route.access:
+        case Access.OPEN:
+            return NOBODY
+        case Access.KEY:
+            return await app.keys.caller(request.headers.get("x-api-key"))
+        case Access.TASK:
+            audience = app.settings.function_url.format(function=route.name)
+            await app.identity.verify(request.headers.get("authorization"), audience)
+            return NOBODY
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body, or RequestTooLarge as soon as that is known: a body is never held that is over its limit."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limit:
+        raise errors.RequestTooLarge(f"body: got {announced} bytes, wanted at most {limit}")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise errors.RequestTooLarge(f"body: got more than {limit} bytes, wanted at most {limit}")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        start = raw[:40].decode(errors="replace")
+        detail = (
+            f"body: got {start!r}, wanted a JSON object ({exc})" if raw else "body: got nothing, wanted a JSON object"
+        )
+        raise errors.InvalidRequest(detail, {"body": [detail.removeprefix("body: ")]}) from None
+
+
+def _loaded(schema: type[Schema], data: Any) -> Any:
+    try:
+        return schema().load(data)
+    except ValidationError as exc:
+        _refuse(exc)
+
+
+def _refuse(exc: ValidationError) -> NoReturn:
+    complaints = dict(_flat(exc.normalized_messages()))
+    detail = "; ".join(f"{name}: {complaint}" for name, all_of in complaints.items() for complaint in all_of)
+    raise errors.InvalidRequest(detail, complaints) from exc
+
+
+def _flat(messages: Any, prefix: str = "") -> list[tuple[str, list[str]]]:
+    """{a: {b: [x]}} becomes (a.b, [x]); what concerns the whole is said of the body."""
+    if isinstance(messages, dict):
+        pairs = []
+        for name, inner in messages.items():
+            whole = name == "_schema"
+            pairs += _flat(inner, prefix if whole else f"{prefix}.{name}".lstrip("."))
+        return pairs
+    return [(prefix or "body", [str(message) for message in messages])]
+
+
+def _refusal(exc: errors.OnMemOSError) -> JSONResponse:
+    status = next((STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES), 500)
+    body: dict[str, Any] = {"detail": str(exc), "code": exc.code}
+    if isinstance(exc, errors.InvalidRequest) and exc.errors:
+        body["errors"] = exc.errors
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return JSONResponse(body, status, headers)

@@ -1,0 +1,229 @@
+"""Workspaces as Cloud Run services: one service per session, always exactly one instance of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.api_core import exceptions
+from google.cloud import run_v2
+
+from shared import names
+from shared.errors import InvalidRequest, OnMemOSError, ProviderUnavailable, ProvisioningFailed, QuotaExceeded
+from shared.models import ProviderName, Resources, Session
+from shared.providers.base import Condition, Health, Workspace
+
+if TYPE_CHECKING:
+    from google.api_core.operation_async import AsyncOperation
+
+SESSION_LABEL = "onmemos-session"
+FACTS_PREFIX = "onmemos.dev/"
+AGENT_PORT = 8080
+BUCKET_MOUNT = "/data"
+CALL_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = (
+    300.0  # Cloud Run gives a container 4 minutes to start: cloud.google.com/run/docs/configuring/healthchecks
+)
+REQUEST_TIMEOUT_S = 3600  # Cloud Run's longest request: cloud.google.com/run/docs/configuring/request-timeout
+CONCURRENCY = 250
+GIB = 1 << 30
+# vCPU -> (least, most) memory: cloud.google.com/run/docs/configuring/services/memory-limits; below one vCPU Cloud Run
+# allows a single request at a time, which a workspace cannot live with; 512 MiB is the second generation's least.
+MEMORY_RANGE = {
+    1: (GIB // 2, 4 * GIB),
+    2: (GIB // 2, 8 * GIB),
+    4: (2 * GIB, 16 * GIB),
+    6: (4 * GIB, 24 * GIB),
+    8: (4 * GIB, 32 * GIB),
+}
+TRANSIENT = (
+    exceptions.ServiceUnavailable,
+    exceptions.DeadlineExceeded,
+    exceptions.Aborted,
+    exceptions.InternalServerError,
+    exceptions.Unknown,
+    exceptions.RetryError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRunSettings:
+    """`image` holds `{template}`. `service_account`: what a workspace runs as ("": the project's default).
+
+    `closed_subnetwork`: a subnetwork without a way out, for sessions with `network: {egress: false}`; "" offers none.
+    """
+
+    project: str
+    location: str
+    image: str
+    service_account: str = ""
+    closed_subnetwork: str = ""
+
+
+class CloudRun:
+    """The Provider on Cloud Run's v2 API. `client` is opened on the first call and is the caller's to close."""
+
+    name = ProviderName.CLOUD_RUN
+    ssh = False
+
+    def __init__(self, client: Callable[[], run_v2.ServicesAsyncClient], settings: CloudRunSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._parent = f"projects/{settings.project}/locations/{settings.location}"
+
+    def check(self, resources: Resources, *, egress: bool) -> None:
+        if resources.cpu not in MEMORY_RANGE:
+            wanted = ", ".join(str(cpu) for cpu in MEMORY_RANGE)
+            raise InvalidRequest.field("resources.cpu", f"got {resources.cpu:g}, wanted one of {wanted} on cloud_run")
+        least, most = MEMORY_RANGE[int(resources.cpu)]
+        if not least <= resources.memory_bytes <= most:
+            raise InvalidRequest.field(
+                "resources.memory",
+                f"got {resources.memory_bytes >> 20}Mi, wanted {least >> 20}Mi to {most >> 20}Mi "
+                f"with {resources.cpu:g} vCPU on cloud_run",
+            )
+        if not egress and not self._settings.closed_subnetwork:
+            raise InvalidRequest.field(
+                "network.egress",
+                "got false, wanted true: this deployment has no closed subnetwork for cloud_run",
+            )
+
+    async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
+        service_id = names.service_name(session.id)
+        request = run_v2.CreateServiceRequest(
+            parent=self._parent, service_id=service_id, service=self._service(session, env, bucket)
+        )
+        try:
+            operation = await self._client().create_service(request, timeout=CALL_TIMEOUT_S)
+            service = await self._finished(operation)
+        except exceptions.AlreadyExists:
+            service = await self._ready(service_id)
+        except exceptions.GoogleAPICallError as exc:
+            raise _translated(exc) from exc
+        facts = {
+            key.removeprefix(FACTS_PREFIX): value
+            for key, value in service.annotations.items()
+            if key.startswith(FACTS_PREFIX)
+        }
+        return Workspace(service.uri, {"service_name": service_id, "bucket_name": bucket, **facts})
+
+    async def inspect(self, session_id: str) -> Condition:
+        try:
+            service = await self._client().get_service(
+                name=self._path(names.service_name(session_id)), timeout=CALL_TIMEOUT_S
+            )
+        except exceptions.NotFound:
+            return Condition(Health.GONE, "its Cloud Run service does not exist")
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+        return _condition(service)
+
+    async def delete(self, session_id: str) -> None:
+        try:
+            operation = await self._client().delete_service(
+                name=self._path(names.service_name(session_id)), timeout=CALL_TIMEOUT_S
+            )
+            await self._finished(operation)
+        except exceptions.NotFound:
+            return
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+
+    async def session_ids(self) -> AsyncIterator[str]:
+        try:
+            services = await self._client().list_services(parent=self._parent, timeout=CALL_TIMEOUT_S)
+            async for service in services:
+                session_id = service.labels.get(SESSION_LABEL)
+                if session_id and service.name.rpartition("/")[2] == names.service_name(session_id):
+                    yield session_id
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+
+    def _path(self, service_id: str) -> str:
+        return f"{self._parent}/services/{service_id}"
+
+    def _service(self, session: Session, env: dict[str, str], bucket: str) -> run_v2.Service:
+        probe = run_v2.Probe(
+            http_get=run_v2.HTTPGetAction(path="/health", port=AGENT_PORT),
+            period_seconds=1,
+            timeout_seconds=1,
+            failure_threshold=120,
+        )
+        container = run_v2.Container(
+            image=self._settings.image.format(template=session.template),
+            env=[run_v2.EnvVar(name=name, value=value) for name, value in sorted(env.items())],
+            ports=[run_v2.ContainerPort(container_port=AGENT_PORT)],
+            resources=run_v2.ResourceRequirements(
+                limits={
+                    "cpu": f"{session.resources.cpu:g}",
+                    "memory": f"{session.resources.memory_bytes >> 20}Mi",
+                },
+                cpu_idle=False,  # commands run between requests too
+            ),
+            volume_mounts=[run_v2.VolumeMount(name="bucket", mount_path=BUCKET_MOUNT)],
+            startup_probe=probe,
+        )
+        template = run_v2.RevisionTemplate(
+            containers=[container],
+            volumes=[run_v2.Volume(name="bucket", gcs=run_v2.GCSVolumeSource(bucket=bucket))],
+            scaling=run_v2.RevisionScaling(min_instance_count=1, max_instance_count=1),
+            service_account=self._settings.service_account,
+            timeout={"seconds": REQUEST_TIMEOUT_S},
+            max_instance_request_concurrency=CONCURRENCY,
+            execution_environment=run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2,
+        )
+        if not session.egress:
+            subnetwork = run_v2.VpcAccess.NetworkInterface(subnetwork=self._settings.closed_subnetwork)
+            template.vpc_access = run_v2.VpcAccess(
+                egress=run_v2.VpcAccess.VpcEgress.ALL_TRAFFIC, network_interfaces=[subnetwork]
+            )
+        return run_v2.Service(
+            description=f"OnMemOS session {session.id}",
+            labels={**session.labels, SESSION_LABEL: session.id},
+            ingress=run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL,
+            invoker_iam_disabled=True,  # the agent's door is the ticket
+            template=template,
+        )
+
+    async def _finished(self, operation: "AsyncOperation") -> run_v2.Service:
+        """A failed operation raises its own error; one that lasts too long, DeadlineExceeded."""
+        service: run_v2.Service = await operation.result(timeout=READY_TIMEOUT_S)
+        return service
+
+    async def _ready(self, service_id: str) -> run_v2.Service:
+        """The service that a former try made, once ready. Its operation is lost, so its condition is asked for."""
+        deadline, pause_s = time.monotonic() + READY_TIMEOUT_S, 0.1
+        while time.monotonic() < deadline:
+            service = await self._client().get_service(name=self._path(service_id), timeout=CALL_TIMEOUT_S)
+            condition = _condition(service)
+            if condition.health is Health.READY:
+                return service
+            if condition.health is Health.FAILED and not service.reconciling:
+                raise ProvisioningFailed(f"Cloud Run could not start the workspace: {condition.reason}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        raise ProviderUnavailable(f"Cloud Run service {service_id} was not ready after {READY_TIMEOUT_S:g} s")
+
+
+def _condition(service: run_v2.Service) -> Condition:
+    terminal = service.terminal_condition
+    match terminal.state:
+        case run_v2.Condition.State.CONDITION_SUCCEEDED:
+            return Condition(Health.READY)
+        case run_v2.Condition.State.CONDITION_FAILED:
+            return Condition(Health.FAILED, terminal.message)
+        case _:
+            return Condition(Health.STARTING, terminal.message)
+
+
+def _translated(exc: exceptions.GoogleAPICallError) -> OnMemOSError:
+    if isinstance(exc, exceptions.ResourceExhausted):
+        return QuotaExceeded(f"Cloud Run refused the workspace: {exc.message}")
+    if isinstance(exc, TRANSIENT):
+        return _unavailable(exc)
+    return ProvisioningFailed(f"Cloud Run could not start the workspace: {exc.message}")
+
+
+def _unavailable(exc: exceptions.GoogleAPICallError) -> ProviderUnavailable:
+    return ProviderUnavailable(f"Cloud Run did not answer as expected: {exc.message}")

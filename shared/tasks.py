@@ -1,0 +1,147 @@
+"""Steps of a session's life that run later: the Protocol, and Cloud Tasks behind it.
+
+A step's task is named after the session, so enqueuing twice is one task. Cloud Tasks delivers at least once and keeps a
+name blocked for a day after it ran; the functions behind the steps bear duplicates, reordering and stale deliveries.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from google.api_core import exceptions
+from google.cloud import tasks_v2
+
+from shared import names
+from shared.errors import ProviderUnavailable
+from shared.models import Session
+
+TIMEOUT_S = 10.0
+DISPATCH_DEADLINE_S = 600  # longer than the longest step: a service that takes Cloud Run's four minutes to start
+HORIZON = timedelta(days=29)  # Cloud Tasks schedules at most 30 days ahead; a day for clocks and retries
+
+FUNCTIONS = {"provision": "provision_session", "expire": "expire_session", "teardown": "teardown_session"}
+
+
+class Tasks(Protocol):
+    """Every method may raise ProviderUnavailable and can be repeated. `attempt` makes the name a new one."""
+
+    async def provision(self, session: Session, attempt: str = "1") -> None:
+        """Start the session's workspace now."""
+
+    async def expire(self, session: Session, now: datetime) -> None:
+        """Come back when the session's time is up, or at the horizon if that is earlier."""
+
+    async def teardown(self, session: Session, attempt: str = "1") -> None:
+        """Remove everything of the session now."""
+
+    async def forget(self, session: Session, now: datetime) -> None:
+        """Take back what is scheduled for the session."""
+
+    def pending(self) -> AsyncIterator[tuple[str, str]]:
+        """(session id, task name) of all tasks that have a name of ours."""
+
+    async def delete(self, task_name: str) -> None:
+        """Delete a task that `pending` gave; one that is gone is not an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTasksSettings:
+    """`queue` holds `{step}` (provision, expire, teardown); `function_url` holds `{function}`.
+
+    `service_account` signs the pushes: the only caller the task functions accept.
+    """
+
+    project: str
+    location: str
+    queue: str
+    function_url: str
+    service_account: str
+
+
+class CloudTasks:
+    """The Tasks on Cloud Tasks. `client` is opened on the first call and is the caller's to close."""
+
+    def __init__(self, client: Callable[[], tasks_v2.CloudTasksAsyncClient], settings: CloudTasksSettings) -> None:
+        self._client = client
+        self._settings = settings
+
+    async def provision(self, session: Session, attempt: str = "1") -> None:
+        await self._create("provision", session, attempt, {})
+
+    async def expire(self, session: Session, now: datetime) -> None:
+        at = _next_hop(session, now)
+        await self._create("expire", session, _expiry_id(session, at), {"generation": session.expiry_generation}, at)
+
+    async def teardown(self, session: Session, attempt: str = "1") -> None:
+        await self._create("teardown", session, attempt, {})
+
+    async def forget(self, session: Session, now: datetime) -> None:
+        expiry = _expiry_id(session, _next_hop(session, now))
+        await self.delete(self._name("expire", names.task_name(session.id, "expire", expiry)))
+
+    async def pending(self) -> AsyncIterator[tuple[str, str]]:
+        try:
+            for step in FUNCTIONS:
+                async for task in await self._client().list_tasks(parent=self._queue(step), timeout=TIMEOUT_S):
+                    session_id = names.session_of_task(task.name.rpartition("/")[2])
+                    if session_id is not None:
+                        yield session_id, task.name
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+
+    async def delete(self, task_name: str) -> None:
+        try:
+            await self._client().delete_task(name=task_name, timeout=TIMEOUT_S)
+        except exceptions.NotFound:
+            return
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+
+    async def _create(
+        self, step: str, session: Session, generation: str, extra: dict[str, int], at: datetime | None = None
+    ) -> None:
+        url = self._settings.function_url.format(function=FUNCTIONS[step])
+        task = tasks_v2.Task(
+            name=self._name(step, names.task_name(session.id, step, generation)),
+            http_request=tasks_v2.HttpRequest(
+                url=url,
+                http_method=tasks_v2.HttpMethod.POST,
+                headers={"Content-Type": "application/json"},
+                body=json.dumps({"session_id": session.id, **extra}).encode(),
+                oidc_token=tasks_v2.OidcToken(service_account_email=self._settings.service_account, audience=url),
+            ),
+            dispatch_deadline={"seconds": DISPATCH_DEADLINE_S},
+        )
+        if at is not None:
+            task.schedule_time = at
+        try:
+            await self._client().create_task(parent=self._queue(step), task=task, timeout=TIMEOUT_S)
+        except exceptions.AlreadyExists:
+            return
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+
+    def _queue(self, step: str) -> str:
+        queue = self._settings.queue.format(step=step)
+        return f"projects/{self._settings.project}/locations/{self._settings.location}/queues/{queue}"
+
+    def _name(self, step: str, task: str) -> str:
+        return f"{self._queue(step)}/tasks/{task}"
+
+
+def _next_hop(session: Session, now: datetime) -> datetime:
+    """When to look at the session next. Hops count from its creation, so their task names can be worked out again."""
+    hop = session.created_at + HORIZON
+    while hop <= now:
+        hop += HORIZON
+    return min(hop, session.expires_at)
+
+
+def _expiry_id(session: Session, at: datetime) -> str:
+    return f"{session.expiry_generation}_{int(at.timestamp())}"
+
+
+def _unavailable(exc: exceptions.GoogleAPICallError) -> ProviderUnavailable:
+    return ProviderUnavailable(f"Cloud Tasks did not answer as expected: {exc.message}")

@@ -1,0 +1,81 @@
+"""Tickets of the direct path: short-lived EdDSA JWTs that open one session's agent and nothing else.
+
+The control plane signs; a workspace is given only the public keys (a JWK set), so a workspace that is taken over can
+open no other.
+"""
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+ISSUER = "onmemos"
+LIFETIME = timedelta(minutes=5)
+REUSED_UNTIL = timedelta(minutes=2)  # a ticket with less left is not handed out again
+MAX_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A token, and when it stops opening anything."""
+
+    token: str
+    expires_at: datetime
+
+
+class Tickets:
+    """Issues tickets with one private key (PEM, PKCS #8, Ed25519). Raises ValueError for any other key."""
+
+    def __init__(self, private_key_pem: str, *, clock: Callable[[], datetime]) -> None:
+        key = load_pem_private_key(private_key_pem.encode(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"the ticket key is a {type(key).__name__}; wanted an Ed25519 private key in PEM")
+        self._key = key
+        public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._key_id = sha256(public).hexdigest()[:16]
+        self._jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key()))
+        self._clock = clock
+        self._issued: dict[tuple[str, str], Ticket] = {}
+
+    def issue(self, session_id: str, subject: str) -> Ticket:
+        """A ticket for one session; a fresh one is handed out again, since agents remember what they verified."""
+        now = self._clock()
+        known = self._issued.get((session_id, subject))
+        if known is not None and known.expires_at - now > REUSED_UNTIL:
+            return known
+        expires_at = now + LIFETIME
+        claims = {
+            "iss": ISSUER,
+            "aud": session_id,
+            "sub": subject,
+            "iat": now,
+            "exp": expires_at,
+            "jti": secrets.token_hex(8),
+        }
+        ticket = Ticket(jwt.encode(claims, self._key, "EdDSA", headers={"kid": self._key_id}), expires_at)
+        if len(self._issued) >= MAX_REMEMBERED:
+            self._issued.clear()
+        self._issued[session_id, subject] = ticket
+        return ticket
+
+    def public_keys(self) -> str:
+        """The JWK set that a workspace verifies with, as JSON."""
+        return json.dumps({"keys": [{**self._jwk, "kid": self._key_id, "alg": "EdDSA", "use": "sig"}]})
+
+
+def new_private_key() -> str:
+    """A fresh private key, PEM."""
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -1,0 +1,200 @@
+"""The composition root: the use cases over their adapters. Clients of clouds open on first use and close in reverse.
+
+Imports of cloud libraries stand inside the functions that need them: a function that never provisions never loads the
+Cloud Run client, and its cold start doesn't pay for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from shared.config import Settings
+from shared.identity import TaskIdentity
+from shared.keys import Keys
+from shared.models import ProviderName
+from shared.sessions import Sessions
+from shared.tickets import Tickets
+
+if TYPE_CHECKING:
+    import httpx
+    from google.cloud import run_v2, tasks_v2
+    from google.cloud.storage import Client
+
+    from shared.buckets import CloudStorage
+    from shared.providers.base import Provider
+    from shared.reconcile import Reconciler
+    from shared.store import FirestoreStore
+    from shared.tasks import CloudTasks
+
+MAX_CONNECTIONS = 1000  # one function instance may hold as many commands as its concurrency; beyond, they queue
+
+
+def utc_now() -> datetime:
+    """Now, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Services:
+    """Everything a function needs, made once per process and event loop. `close()` is idempotent."""
+
+    settings: Settings
+    clock: Callable[[], datetime] = utc_now
+    _closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        from shared.agent import HttpAgents
+
+        tickets = Tickets(self.settings.ticket_key, clock=self.clock)
+        return Sessions(
+            store=self.store,
+            tasks=Deferred(lambda: self.tasks),
+            buckets=Deferred(lambda: self.buckets),
+            agents=HttpAgents(self.http, tickets),
+            providers=self.providers,
+            public_keys=tickets.public_keys(),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def keys(self) -> Keys:
+        return Keys(self.store, self.settings.bootstrap_key, clock=self.clock)
+
+    @cached_property
+    def identity(self) -> TaskIdentity:
+        return TaskIdentity(self.http, self.settings.oidc_certs_url, self.settings.task_account)
+
+    @cached_property
+    def reconciler(self) -> "Reconciler":
+        from shared.reconcile import Reconciler
+
+        return Reconciler(self.sessions, self.store, self.tasks, self.buckets, self.providers, self.clock)
+
+    @cached_property
+    def store(self) -> "FirestoreStore":
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.firestore_v1 import AsyncClient
+
+        from shared.store import FirestoreStore
+
+        # The client takes an emulator's address from FIRESTORE_EMULATOR_HOST by itself.
+        local = {"credentials": AnonymousCredentials()} if self.settings.firestore_host else {}
+        client = AsyncClient(project=self.settings.project, database=self.settings.firestore_database, **local)
+        return FirestoreStore(client)
+
+    @cached_property
+    def tasks(self) -> "CloudTasks":
+        from shared.tasks import CloudTasks, CloudTasksSettings
+
+        settings = self.settings
+        return CloudTasks(
+            lambda: self._tasks_client,
+            CloudTasksSettings(
+                settings.project, settings.location, settings.queue, settings.function_url, settings.task_account
+            ),
+        )
+
+    @cached_property
+    def buckets(self) -> "CloudStorage":
+        from shared.buckets import CloudStorage
+
+        return CloudStorage(lambda: self._storage_client, self.settings.location)
+
+    @cached_property
+    def providers(self) -> "dict[ProviderName, Provider]":
+        return {ProviderName.CLOUD_RUN: Deferred(self._cloud_run)}
+
+    @cached_property
+    def http(self) -> "httpx.AsyncClient":
+        import httpx
+
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+        client = httpx.AsyncClient(limits=limits, trust_env=False)
+        self._closing.push_async_callback(client.aclose)
+        return client
+
+    async def close(self) -> None:
+        """Close what was opened, in reverse."""
+        await self._closing.aclose()
+
+    def _cloud_run(self) -> "Provider":
+        from shared.providers.cloud_run import CloudRun, CloudRunSettings
+
+        settings = self.settings
+        return CloudRun(
+            lambda: self._run_client,
+            CloudRunSettings(
+                settings.project,
+                settings.location,
+                settings.image,
+                settings.workspace_account,
+                settings.closed_subnetwork,
+            ),
+        )
+
+    @cached_property
+    def _run_client(self) -> "run_v2.ServicesAsyncClient":
+        from google.cloud import run_v2
+        from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
+
+        return run_v2.ServicesAsyncClient(**self._transport(ServicesGrpcAsyncIOTransport, self.settings.run_host))
+
+    @cached_property
+    def _tasks_client(self) -> "tasks_v2.CloudTasksAsyncClient":
+        from google.cloud import tasks_v2
+        from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
+
+        return tasks_v2.CloudTasksAsyncClient(
+            **self._transport(CloudTasksGrpcAsyncIOTransport, self.settings.tasks_host)
+        )
+
+    @cached_property
+    def _storage_client(self) -> "Client":
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
+
+        options: dict[str, Any] = {}
+        if self.settings.storage_host:
+            host = self.settings.storage_host
+            endpoint = host if "://" in host else f"http://{host}"
+            options = {"credentials": AnonymousCredentials(), "client_options": {"api_endpoint": endpoint}}
+        client = Client(project=self.settings.project, **options)
+        self._closing.callback(client.close)
+        return client
+
+    def _transport(self, transport: Any, emulator: str) -> dict[str, Any]:
+        """A client's options: an insecure channel to an emulator, or nothing: the cloud, with its credentials."""
+        if not emulator:
+            return {}
+        import grpc.aio
+
+        channel = grpc.aio.insecure_channel(emulator)
+        self._closing.push_async_callback(channel.close)
+        return {"transport": transport(channel=channel)}
+
+
+class Deferred:
+    """Stands for an adapter that is imported and built when it is first used."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.__dict__[name] = getattr(self._build(), name)
+        return found
+
+
+_services: dict[asyncio.AbstractEventLoop, Services] = {}
+
+
+def services() -> Services:
+    """This process' services, for the running event loop: clients of gRPC belong to the loop that they were made on."""
+    loop = asyncio.get_running_loop()
+    if loop not in _services:
+        _services[loop] = Services(Settings.from_environment())
+    return _services[loop]
