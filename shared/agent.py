@@ -24,7 +24,7 @@ class Agents(Protocol):
     async def execute(self, session: Session, command: Command) -> Execution:
         """Run a command and wait for its end.
 
-        Raises WorkspaceUnreachable or WorkspaceExhausted (nothing was run), WorkspaceLost (nobody knows whether it ran),
+        Raises WorkspaceUnreachable or WorkspaceExhausted (nothing was run), WorkspaceLost (nobody knows if it ran),
         InvalidRequest (the agent's complaint, such as a folder that does not exist).
         """
 

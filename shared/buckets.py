@@ -33,7 +33,7 @@ class Buckets(Protocol):
 
 
 class CloudStorage:
-    """The Buckets on Cloud Storage, whose client is synchronous: each call runs in a thread. `client` is opened once."""
+    """The Buckets on Cloud Storage, whose client is synchronous: calls run in threads. `client` is opened once."""
 
     def __init__(self, client: "Callable[[], Client]", location: str) -> None:
         self._client = client

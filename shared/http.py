@@ -40,7 +40,7 @@ class Access(StrEnum):
 class Route:
     """An operation. `name` is the module's, the function's and the OpenAPI document's operationId.
 
-    `path` holds `{parameters}`; a task's path is whatever Cloud Tasks was given. `timeout_s` is the function's own limit.
+    `path` holds `{parameters}`; a task's is whatever Cloud Tasks was given. `timeout_s` is the function's own limit.
     """
 
     name: str

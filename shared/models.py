@@ -56,7 +56,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """What a caller asks for. `provider` may be `auto`; without `resources` the template's; the TTL counts from creation."""
+    """What a caller asks for. `provider` may be `auto`; no `resources`: the template's; the TTL is from creation."""
 
     template: str
     namespace: str
@@ -127,7 +127,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What a command did. 124: its time was up; 128+N: signal N ended it. `truncated`: a stream passed the agent's cap."""
+    """What a command did. 124: its time was up; 128+N: signal N ended it. `truncated`: a stream passed its cap."""
 
     stdout: str
     stderr: str

@@ -107,10 +107,9 @@ class Reconciler:
                 yield action, _bind(self.tasks.delete, task_name)
 
     async def _spent_keys(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
-        yield (
-            Action(Deed.FORGET_KEYS, "idempotency", "older than a day"),
-            _bind(self.store.forget_idempotency, now),
-        )
+        if await self.store.has_spent_idempotency(now):
+            action = Action(Deed.FORGET_KEYS, "idempotency", "older than a day")
+            yield action, _bind(self.store.forget_idempotency, now)
 
     async def _gone(self, session_ids: list[str]) -> set[str]:
         known: set[str] = set()

@@ -240,9 +240,13 @@ class Sessions:
         return session
 
     async def _enqueue(self, session: Session, now: datetime) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.tasks.provision(session))
-            group.create_task(self.tasks.expire(session, now))
+        """Both at once. What one left behind when the other failed finds no session, and does nothing."""
+        outcomes = await asyncio.gather(
+            self.tasks.provision(session), self.tasks.expire(session, now), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def _stored(self, session_id: str) -> Session | None:
         try:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 from google.api_core import exceptions
-from google.cloud.firestore_v1 import AsyncClient, AsyncCollectionReference, DocumentSnapshot
+from google.cloud.firestore_v1 import AsyncClient, AsyncCollectionReference, AsyncQuery, DocumentSnapshot
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from shared.errors import AlreadyExists, ProviderUnavailable, SessionNotFound, WriteConflict
@@ -61,6 +61,9 @@ class Store(Protocol):
 
     async def idempotency(self, record_id: str) -> Idempotency | None:
         """The record, if there is one."""
+
+    async def has_spent_idempotency(self, before: datetime) -> bool:
+        """Whether there are records that expired before."""
 
     async def forget_idempotency(self, before: datetime) -> int:
         """Delete the records that expired before; how many there were."""
@@ -180,8 +183,14 @@ class FirestoreStore:
         record = cast("dict[str, Any]", snapshot.to_dict())
         return Idempotency(snapshot.id, record["body_digest"], record["session_id"], record["expires_at"])
 
+    async def has_spent_idempotency(self, before: datetime) -> bool:
+        try:
+            return bool(await self._spent(before).limit(1).get(timeout=TIMEOUT_S))
+        except exceptions.GoogleAPICallError as exc:
+            raise _unavailable(exc) from exc
+
     async def forget_idempotency(self, before: datetime) -> int:
-        query = self._client.collection("idempotency").where(filter=FieldFilter("expires_at", "<=", before))
+        query = self._spent(before)
         forgotten = 0
         while True:
             try:
@@ -203,6 +212,9 @@ class FirestoreStore:
     @property
     def _sessions(self) -> AsyncCollectionReference:
         return self._client.collection("sessions")
+
+    def _spent(self, before: datetime) -> AsyncQuery:
+        return self._client.collection("idempotency").where(filter=FieldFilter("expires_at", "<=", before))
 
     async def _read(self, collection: str, name: str) -> "DocumentSnapshot[Any] | None":
         try:

@@ -1,0 +1,270 @@
+"""In-memory ports for the use cases. Each passes the contract tests of the adapter that it stands for."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared import names
+from shared.errors import AlreadyExists, SessionNotFound, WorkspaceUnreachable, WriteConflict
+from shared.models import (
+    Command,
+    Execution,
+    Idempotency,
+    Page,
+    Position,
+    ProviderName,
+    Resources,
+    Session,
+    SessionFilter,
+    State,
+)
+from shared.providers.base import Condition, Health, Workspace
+
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+
+def a_session(**changes: Any) -> Session:
+    """A session that runs, apart from the changes."""
+    session = Session(
+        id="ws-test-developer-1761998400",
+        tenant="default",
+        namespace="test",
+        user="developer",
+        provider=ProviderName.CLOUD_RUN,
+        template="python",
+        state=State.RUNNING,
+        created_at=START,
+        expires_at=START + timedelta(hours=1),
+        resources=Resources(),
+        url="http://localhost:8080/run/onmemos-ws-test-developer-1761998400",
+        boot_id="boot-1",
+    )
+    return replace(session, **changes)
+
+
+class MemoryStore:
+    """The Store in a dictionary; versions are the clock's time, told apart by microseconds."""
+
+    def __init__(self, clock: "Clock | None" = None) -> None:
+        self._clock = clock or Clock()
+        self.documents: dict[str, Session] = {}
+        self.records: dict[str, Idempotency] = {}
+        self.keys: dict[str, dict[str, Any]] = {}
+        self._writes = 0
+
+    async def create(self, session: Session, idempotency: Idempotency | None = None) -> Session:
+        if session.id in self.documents or (idempotency and idempotency.id in self.records):
+            raise AlreadyExists(session.id)
+        if idempotency:
+            self.records[idempotency.id] = idempotency
+        return self._write(session)
+
+    async def discard(self, session_id: str, idempotency: Idempotency | None) -> None:
+        self.documents.pop(session_id, None)
+        if idempotency:
+            self.records.pop(idempotency.id, None)
+
+    async def get(self, session_id: str) -> Session:
+        if session_id not in self.documents:
+            raise SessionNotFound
+        return self.documents[session_id]
+
+    async def get_many(self, session_ids: list[str]) -> dict[str, Session]:
+        return {one: self.documents[one] for one in session_ids if one in self.documents}
+
+    async def update(self, session: Session) -> Session:
+        current = self.documents.get(session.id)
+        if current is None or current.version != session.version:
+            raise WriteConflict(session.id)
+        return self._write(session)
+
+    async def delete(self, session_id: str) -> None:
+        self.documents.pop(session_id, None)
+
+    async def page(self, tenant: str, where: SessionFilter, size: int, after: Position | None) -> Page:
+        found = [s for s in self.documents.values() if s.tenant == tenant and _matches(s, where)]
+        found.sort(key=lambda s: (s.created_at, s.id), reverse=True)
+        if after is not None:
+            found = [s for s in found if (s.created_at, s.id) < (after.created_at, after.session_id)]
+        page = tuple(found[:size])
+        return Page(page, Position(page[-1].created_at, page[-1].id) if len(found) > size else None)
+
+    async def unfinished(self) -> AsyncIterator[Session]:
+        for session in list(self.documents.values()):
+            if session.state in {State.PROVISIONING, State.DELETING}:
+                yield session
+
+    async def expired(self, now: datetime) -> AsyncIterator[Session]:
+        for session in list(self.documents.values()):
+            if session.expires_at <= now:
+                yield session
+
+    async def idempotency(self, record_id: str) -> Idempotency | None:
+        return self.records.get(record_id)
+
+    async def has_spent_idempotency(self, before: datetime) -> bool:
+        return any(one.expires_at <= before for one in self.records.values())
+
+    async def forget_idempotency(self, before: datetime) -> int:
+        old = [one.id for one in self.records.values() if one.expires_at <= before]
+        for record_id in old:
+            del self.records[record_id]
+        return len(old)
+
+    async def key(self, digest: str) -> Mapping[str, Any] | None:
+        return self.keys.get(digest)
+
+    def _write(self, session: Session) -> Session:
+        self._writes += 1
+        written = replace(session, version=self._clock() + timedelta(microseconds=self._writes))
+        self.documents[session.id] = written
+        return written
+
+
+def _matches(session: Session, where: SessionFilter) -> bool:
+    return (
+        session.state is not State.DELETING
+        and where.namespace in (None, session.namespace)
+        and where.user in (None, session.user)
+        and where.status in (None, session.state)
+        and where.provider in (None, session.provider)
+        and (where.label is None or session.labels.get(where.label[0]) == where.label[1])
+    )
+
+
+@dataclass
+class MemoryTasks:
+    """Tasks that wait until a test delivers them. `fault` is raised by every call while it is set."""
+
+    queued: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    fault: Exception | None = None
+
+    async def provision(self, session: Session, attempt: str = "1") -> None:
+        self._add(names.task_name(session.id, "provision", attempt), "provision", session)
+
+    async def expire(self, session: Session, now: datetime) -> None:
+        self._add(self._expiry(session), "expire", session)
+
+    async def teardown(self, session: Session, attempt: str = "1") -> None:
+        self._add(names.task_name(session.id, "teardown", attempt), "teardown", session)
+
+    async def forget(self, session: Session, now: datetime) -> None:
+        self.queued.pop(self._expiry(session), None)
+
+    async def pending(self) -> AsyncIterator[tuple[str, str]]:
+        for name, (_, session_id, _) in list(self.queued.items()):
+            yield session_id, name
+
+    async def delete(self, task_name: str) -> None:
+        self.queued.pop(task_name, None)
+
+    def steps(self) -> list[str]:
+        """What is queued, by step."""
+        return [step for step, _, _ in self.queued.values()]
+
+    def _add(self, name: str, step: str, session: Session) -> None:
+        if self.fault:
+            raise self.fault
+        if name not in self.used:
+            self.used.add(name)
+            self.queued[name] = (step, session.id, session.expiry_generation)
+
+    @staticmethod
+    def _expiry(session: Session) -> str:
+        return names.task_name(session.id, "expire", session.expiry_generation)
+
+
+@dataclass
+class MemoryBuckets:
+    """Buckets by session. `fault` is raised by the next call only."""
+
+    made: set[str] = field(default_factory=set)
+    fault: Exception | None = None
+
+    async def ensure(self, session_id: str) -> str:
+        self._fail_once()
+        self.made.add(session_id)
+        return names.bucket_name(session_id)
+
+    async def delete(self, session_id: str) -> None:
+        self._fail_once()
+        self.made.discard(session_id)
+
+    async def session_ids(self) -> AsyncIterator[str]:
+        for session_id in sorted(self.made):
+            yield session_id
+
+    def _fail_once(self) -> None:
+        fault, self.fault = self.fault, None
+        if fault:
+            raise fault
+
+
+@dataclass
+class MemoryProvider:
+    """Workspaces by session, with the environment they were given. `fault` is raised by the next create only."""
+
+    name: ProviderName = ProviderName.CLOUD_RUN
+    ssh: bool = False
+    made: dict[str, dict[str, str]] = field(default_factory=dict)
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    fault: Exception | None = None
+    on_create: Any = None
+
+    def check(self, resources: Resources, *, egress: bool) -> None:
+        return
+
+    async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
+        fault, self.fault = self.fault, None
+        if fault:
+            raise fault
+        self.made[session.id] = env
+        if self.on_create:
+            await self.on_create(session)
+        return Workspace(f"http://workspace/{session.id}", {"bucket_name": bucket})
+
+    async def inspect(self, session_id: str) -> Condition:
+        if session_id not in self.made:
+            return Condition(Health.GONE, "it does not exist")
+        return self.conditions.get(session_id, Condition(Health.READY))
+
+    async def delete(self, session_id: str) -> None:
+        self.made.pop(session_id, None)
+
+    async def session_ids(self) -> AsyncIterator[str]:
+        for session_id in sorted(self.made):
+            yield session_id
+
+
+@dataclass
+class MemoryAgents:
+    """Agents that echo. `silent` sessions do not answer; `boots` overrides who answers."""
+
+    silent: set[str] = field(default_factory=set)
+    boots: dict[str, str] = field(default_factory=dict)
+    ran: list[tuple[str, Command]] = field(default_factory=list)
+
+    async def boot_id(self, session: Session) -> str:
+        if session.id in self.silent:
+            raise WorkspaceUnreachable("silence")
+        return self.boots.get(session.id, "boot-1")
+
+    async def execute(self, session: Session, command: Command) -> Execution:
+        boot_id = await self.boot_id(session)
+        self.ran.append((session.id, command))
+        return Execution(f"{command.line}\n", "", 0, timed_out=False, truncated=False, duration_ms=1.0, boot_id=boot_id)

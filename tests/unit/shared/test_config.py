@@ -1,0 +1,43 @@
+"""Settings fail at start, naming the variable, what it holds and what is wanted."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.config import ConfigError, Settings
+
+GOOD = {
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "ONMEMOS_LOCATION": "us-central1",
+    "ONMEMOS_IMAGE": "registry/workspace-{template}:1",
+    "ONMEMOS_FUNCTION_URL": "https://{function}.example",
+    "ONMEMOS_TICKET_KEY": "pem",
+    "ONMEMOS_TASK_ACCOUNT": "tasks@p.iam.gserviceaccount.com",
+}
+
+
+def test_the_cloud_needs_no_more_than_this() -> None:
+    settings = Settings.from_environment(GOOD)
+    assert settings.queue == "onmemos-{step}"
+    assert settings.firestore_database == "(default)"
+    assert settings.run_host == ""
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_missing_setting_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Settings.from_environment({key: value for key, value in GOOD.items() if key != name})
+
+
+def test_a_pattern_without_its_place_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ONMEMOS_IMAGE: got 'registry/x', wanted text that holds \{template\}"):
+        Settings.from_environment({**GOOD, "ONMEMOS_IMAGE": "registry/x"})
+
+
+def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from the file")
+    env = {key: value for key, value in GOOD.items() if key != "ONMEMOS_TICKET_KEY"}
+    settings = Settings.from_environment({**env, "ONMEMOS_TICKET_KEY_FILE": str(tmp_path / "key")})
+    assert settings.ticket_key == "from the file"
+    with pytest.raises(ConfigError, match="ONMEMOS_TICKET_KEY_FILE: cannot read"):
+        Settings.from_environment({**env, "ONMEMOS_TICKET_KEY_FILE": str(tmp_path / "none")})
