@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared import names
 from shared.errors import ProviderUnavailable, ProvisioningFailed
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SESSION_LABEL = "onmemos-session"
 TIMEOUT_S = 30.0
+PATIENCE_S = 20.0  # for the client's own retries, 120 s by default: the step is delivered again anyway
 PAGE = 1000  # as many as Cloud Storage lists at once: cloud.google.com/storage/docs/json_api/v1/objects/list
 
 
@@ -35,9 +37,10 @@ class Buckets(Protocol):
 class CloudStorage:
     """The Buckets on Cloud Storage, whose client is synchronous: calls run in threads. `client` is opened once."""
 
-    def __init__(self, client: "Callable[[], Client]", location: str) -> None:
+    def __init__(self, client: "Callable[[], Client]", location: str, *, patience_s: float = PATIENCE_S) -> None:
         self._client = client
         self._location = location
+        self._wait: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": DEFAULT_RETRY.with_timeout(patience_s)}
 
     async def ensure(self, session_id: str) -> str:
         name: str = await _in_thread(self._ensure, session_id)
@@ -59,36 +62,36 @@ class CloudStorage:
         bucket.iam_configuration.uniform_bucket_level_access_enabled = True
         bucket.iam_configuration.public_access_prevention = "enforced"
         try:
-            client.create_bucket(bucket, location=self._location, timeout=TIMEOUT_S)
+            client.create_bucket(bucket, location=self._location, **self._wait)
         except exceptions.Conflict:
-            if name not in {found.name for found in client.list_buckets(prefix=name, timeout=TIMEOUT_S)}:
+            if name not in {found.name for found in client.list_buckets(prefix=name, **self._wait)}:
                 raise ProvisioningFailed(f"the bucket name {name} is taken by another project") from None
         except (exceptions.BadRequest, exceptions.Forbidden, exceptions.NotFound) as exc:
-            raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {exc.message}") from exc
+            raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {exc}") from exc
         return name
 
     def _delete(self, name: str) -> None:
         client = self._client()
         try:
             while True:
-                blobs = list(client.list_blobs(name, versions=True, max_results=PAGE, timeout=TIMEOUT_S))
+                blobs = list(client.list_blobs(name, versions=True, max_results=PAGE, **self._wait))
                 if not blobs:
                     break
                 for blob in blobs:
                     self._delete_blob(blob)
-            client.bucket(name).delete(timeout=TIMEOUT_S)
+            client.bucket(name).delete(**self._wait)
         except exceptions.NotFound:
             return
 
     def _delete_blob(self, blob: Any) -> None:
         try:
-            blob.delete(timeout=TIMEOUT_S)
+            blob.delete(**self._wait)
         except exceptions.NotFound:
             return  # another try of the same teardown was faster
 
     def _names(self) -> list[str]:
         found = self._client().list_buckets(
-            prefix=names.SERVICE_PREFIX, fields="items/name,nextPageToken", timeout=TIMEOUT_S
+            prefix=names.SERVICE_PREFIX, fields="items/name,nextPageToken", **self._wait
         )
         return [bucket.name for bucket in found]
 
@@ -96,5 +99,5 @@ class CloudStorage:
 async def _in_thread(call: Callable[..., Any], *args: Any) -> Any:
     try:
         return await asyncio.to_thread(call, *args)
-    except (exceptions.GoogleAPICallError, requests.RequestException, GoogleAuthError) as exc:
+    except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError) as exc:
         raise ProviderUnavailable(f"Cloud Storage did not answer as expected: {exc}") from exc

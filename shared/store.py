@@ -92,7 +92,7 @@ class FirestoreStore:
             results = await batch.commit(timeout=TIMEOUT_S)
         except exceptions.Conflict as exc:
             raise AlreadyExists(session.id) from exc
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
         return replace(session, version=results[0].update_time)
 
@@ -108,7 +108,7 @@ class FirestoreStore:
         references = [self._sessions.document(one) for one in session_ids]
         try:
             found = [s async for s in self._client.get_all(references, timeout=TIMEOUT_S) if s.exists]
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
         return {snapshot.id: _to_session(snapshot) for snapshot in found}
 
@@ -120,14 +120,14 @@ class FirestoreStore:
             result = await reference.update(_to_document(session), option=condition, timeout=TIMEOUT_S)
         except (exceptions.FailedPrecondition, exceptions.NotFound, exceptions.Aborted) as exc:
             raise WriteConflict(session.id) from exc
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
         return replace(session, version=result.update_time)
 
     async def delete(self, session_id: str) -> None:
         try:
             await self._sessions.document(session_id).delete(timeout=TIMEOUT_S)
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     async def discard(self, session_id: str, idempotency: Idempotency | None) -> None:
@@ -137,7 +137,7 @@ class FirestoreStore:
             batch.delete(self._client.collection("idempotency").document(idempotency.id))
         try:
             await batch.commit(timeout=TIMEOUT_S)
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     async def page(self, tenant: str, where: SessionFilter, size: int, after: Position | None) -> Page:
@@ -160,7 +160,7 @@ class FirestoreStore:
             query = query.start_after(place)
         try:
             snapshots = await query.limit(size + 1).get(timeout=TIMEOUT_S)
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
         sessions = tuple(_to_session(snapshot) for snapshot in snapshots[:size])
         more = len(snapshots) > size
@@ -186,7 +186,7 @@ class FirestoreStore:
     async def has_spent_idempotency(self, before: datetime) -> bool:
         try:
             return bool(await self._spent(before).limit(1).get(timeout=TIMEOUT_S))
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     async def forget_idempotency(self, before: datetime) -> int:
@@ -201,7 +201,7 @@ class FirestoreStore:
                 for snapshot in snapshots:
                     batch.delete(snapshot.reference)
                 await batch.commit(timeout=TIMEOUT_S)
-            except exceptions.GoogleAPICallError as exc:
+            except exceptions.GoogleAPIError as exc:
                 raise _unavailable(exc) from exc
             forgotten += len(snapshots)
 
@@ -219,7 +219,7 @@ class FirestoreStore:
     async def _read(self, collection: str, name: str) -> "DocumentSnapshot[Any] | None":
         try:
             snapshot = await self._client.collection(collection).document(name).get(timeout=TIMEOUT_S)
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
         return snapshot if snapshot.exists else None
 
@@ -230,7 +230,7 @@ class FirestoreStore:
             page = query.limit(SWEEP_PAGE) if last is None else query.start_after(last).limit(SWEEP_PAGE)
             try:
                 snapshots = await page.get(timeout=TIMEOUT_S)
-            except exceptions.GoogleAPICallError as exc:
+            except exceptions.GoogleAPIError as exc:
                 raise _unavailable(exc) from exc
             for snapshot in snapshots:
                 yield _to_session(snapshot)
@@ -239,8 +239,8 @@ class FirestoreStore:
             last = snapshots[-1]
 
 
-def _unavailable(exc: exceptions.GoogleAPICallError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Firestore did not answer as expected: {exc.message}")
+def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
+    return ProviderUnavailable(f"Firestore did not answer as expected: {exc}")
 
 
 def _to_document(session: Session) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class CloudTasks:
                     session_id = names.session_of_task(task.name.rpartition("/")[2])
                     if session_id is not None:
                         yield session_id, task.name
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     async def delete(self, task_name: str) -> None:
@@ -96,7 +96,7 @@ class CloudTasks:
             await self._client().delete_task(name=task_name, timeout=TIMEOUT_S)
         except exceptions.NotFound:
             return
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     async def _create(
@@ -120,7 +120,7 @@ class CloudTasks:
             await self._client().create_task(parent=self._queue(step), task=task, timeout=TIMEOUT_S)
         except exceptions.AlreadyExists:
             return
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     def _queue(self, step: str) -> str:
@@ -143,5 +143,5 @@ def _expiry_id(session: Session, at: datetime) -> str:
     return f"{session.expiry_generation}_{int(at.timestamp())}"
 
 
-def _unavailable(exc: exceptions.GoogleAPICallError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Cloud Tasks did not answer as expected: {exc.message}")
+def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
+    return ProviderUnavailable(f"Cloud Tasks did not answer as expected: {exc}")

@@ -99,7 +99,7 @@ class CloudRun:
             service = await self._finished(operation)
         except exceptions.AlreadyExists:
             service = await self._ready(service_id)
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _translated(exc) from exc
         facts = {
             key.removeprefix(FACTS_PREFIX): value
@@ -115,7 +115,7 @@ class CloudRun:
             )
         except exceptions.NotFound:
             return Condition(Health.GONE, "its Cloud Run service does not exist")
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
         return _condition(service)
 
@@ -127,7 +127,7 @@ class CloudRun:
             await self._finished(operation)
         except exceptions.NotFound:
             return
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     async def session_ids(self) -> AsyncIterator[str]:
@@ -137,7 +137,7 @@ class CloudRun:
                 session_id = service.labels.get(SESSION_LABEL)
                 if session_id and service.name.rpartition("/")[2] == names.service_name(session_id):
                     yield session_id
-        except exceptions.GoogleAPICallError as exc:
+        except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
     def _path(self, service_id: str) -> str:
@@ -217,13 +217,13 @@ def _condition(service: run_v2.Service) -> Condition:
             return Condition(Health.STARTING, terminal.message)
 
 
-def _translated(exc: exceptions.GoogleAPICallError) -> OnMemOSError:
+def _translated(exc: exceptions.GoogleAPIError) -> OnMemOSError:
     if isinstance(exc, exceptions.ResourceExhausted):
-        return QuotaExceeded(f"Cloud Run refused the workspace: {exc.message}")
+        return QuotaExceeded(f"Cloud Run refused the workspace: {exc}")
     if isinstance(exc, TRANSIENT):
         return _unavailable(exc)
-    return ProvisioningFailed(f"Cloud Run could not start the workspace: {exc.message}")
+    return ProvisioningFailed(f"Cloud Run could not start the workspace: {exc}")
 
 
-def _unavailable(exc: exceptions.GoogleAPICallError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Cloud Run did not answer as expected: {exc.message}")
+def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
+    return ProviderUnavailable(f"Cloud Run did not answer as expected: {exc}")
