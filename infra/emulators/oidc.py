@@ -65,7 +65,8 @@ def _load_or_create(path: Path) -> rsa.RSAPrivateKey:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create(path)
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        # Not validated: that takes 90 ms at every start, and whoever writes this file is its owner.
+        key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
     except ValueError as exc:
         raise ValueError(f"{path} holds no private key in PEM; remove it to have a new one made") from exc
     if not isinstance(key, rsa.RSAPrivateKey):

@@ -61,9 +61,7 @@ class Operations:
             )
         ]
 
-    async def run(
-        self, parent: str, work: Coroutine[Any, Any, Message], metadata: Message
-    ) -> operations_pb2.Operation:
+    async def run(self, parent: str, work: Coroutine[Any, Any, Message], metadata: Message) -> operations_pb2.Operation:
         """Start `work` below `parent` (projects/P/locations/L); its message is the response of the operation.
 
         A google.api_core exception in `work` becomes the operation's error. The work goes on when the caller is gone.
@@ -110,9 +108,7 @@ class Operations:
     async def _get(self, request: operations_pb2.GetOperationRequest) -> operations_pb2.Operation:
         return self._existing(request.name)
 
-    async def _list(
-        self, request: operations_pb2.ListOperationsRequest
-    ) -> operations_pb2.ListOperationsResponse:
+    async def _list(self, request: operations_pb2.ListOperationsRequest) -> operations_pb2.ListOperationsResponse:
         if request.filter:
             raise exceptions.MethodNotImplemented("the emulator lists operations without a filter only")
         if request.page_size < 0:

@@ -1,6 +1,5 @@
 """What a session sees as its file system, as a list of entries that bubblewrap and gVisor each put up their own way."""
 
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +77,14 @@ class Directory:
     target: str
 
 
-Entry = Bind | Tmpfs | File | Symlink | Directory
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """What was put below the mounted folder `target` so far is complete: nothing is written there any more."""
+
+    target: str
+
+
+Entry = Bind | Tmpfs | File | Symlink | Directory | ReadOnly
 
 
 def system(host: Path = Path("/")) -> Iterator[Entry]:
@@ -161,8 +167,3 @@ def _is_ipv4(text: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def readable_by_all(path: Path) -> bool:
-    """Whether any user may enter `path` and every folder above it."""
-    return all(os.stat(p).st_mode & 0o001 for p in (path, *path.parents))  # noqa: PTH116

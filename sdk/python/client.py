@@ -91,6 +91,8 @@ class AsyncOnMemOSClient(Operations):
 
 def _scheme(base_url: str) -> str:
     parts = urlsplit(base_url)
+    if parts.username is not None:  # not repeated in the message: it may be a secret
+        raise ValueError("base_url: holds a user name, wanted a URL such as http://localhost:8080")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"base_url: got {base_url!r}, wanted a URL such as http://localhost:8080")
     return parts.scheme

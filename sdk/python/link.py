@@ -51,7 +51,7 @@ class Link:
         )
 
         async def once() -> T:
-            return cast(T, answers.read(await self.transport.send(request)))
+            return cast("T", answers.read(await self.transport.send(request)))
 
         return await self.retries.run(once, idempotent=idempotent, patience_s=patience_s, sleep=self.transport.sleep)
 

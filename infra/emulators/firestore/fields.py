@@ -53,7 +53,7 @@ def lookup(fields: Message, path: FieldPath) -> Message | None:
         if value.WhichOneof("value_type") != "map_value":
             return None
         fields = value.map_value.fields
-    return fields[last] if last in fields else None
+    return fields.get(last)
 
 
 def ensure(fields: Message, path: FieldPath) -> Message:

@@ -1,7 +1,7 @@
 """Resource names: what a database, a document and a collection may be called, and their order as bytes.
 
-A path is a tuple of segments: ("rooms", "a") is a document, ("rooms", "a", "seats") a collection. Encoded, paths sort as
-Firestore sorts names, and a parent's encoding is a prefix of its descendants'.
+A path is a tuple of segments: ("rooms", "a") is a document, ("rooms", "a", "seats") a collection. Encoded, paths sort
+as Firestore sorts names, and a parent's encoding is a prefix of its descendants'.
 """
 
 import re

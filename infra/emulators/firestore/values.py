@@ -1,4 +1,4 @@
-"""Values: what Firestore accepts, how large it is, and one byte encoding that compares, equals and sorts as Firestore does.
+"""Values: what Firestore accepts, how large it is, and a byte encoding that compares and sorts as Firestore does.
 
 Order of types: null, booleans, NaN, numbers, timestamps, strings, bytes, references, geo points, arrays, vectors, maps.
 Integers and doubles compare by their exact value; 1 equals 1.0, and -0.0 equals 0. Every encoding is prefix-free, so
@@ -87,8 +87,10 @@ def _map(fields: Message) -> bytes:
     if is_vector(fields):
         numbers = [encode(item) for item in fields["value"].array_value.values]
         return struct.pack(">BI", VECTOR, len(numbers)) + b"".join(numbers)
-    entries = sorted((name.encode(), value) for name, value in fields.items()) if len(fields) < 2 else _sorted(fields)
-    return b"%c%b\x00" % (MAP, b"".join([b"\x01%b%b" % (_text(name), encode(value)) for name, value in entries]))
+    return b"%c%b\x00" % (
+        MAP,
+        b"".join([b"\x01%b%b" % (_text(name), encode(value)) for name, value in _sorted(fields)]),
+    )
 
 
 def _sorted(fields: Message) -> list[tuple[bytes, Message]]:

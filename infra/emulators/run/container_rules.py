@@ -94,13 +94,7 @@ def _check_env(container: types.Container, field: str) -> None:
         )
     for index, variable in enumerate(container.env):
         name = variable.name
-        if (
-            not name
-            or "=" in name
-            or "\0" in name
-            or name.startswith("X_GOOGLE_")
-            or len(name) > ENV_VALUE_LIMIT
-        ):
+        if not name or "=" in name or "\0" in name or name.startswith("X_GOOGLE_") or len(name) > ENV_VALUE_LIMIT:
             raise InvalidArgument(
                 f"Violation in {field}[{index}].name: must not be empty, contain '=' or begin with X_GOOGLE_, "
                 f"got '{name[:80]}'."
@@ -216,9 +210,7 @@ def _check_startup_probe(probe: types.Probe, field: str) -> None:
         if not least <= seen <= most:
             raise InvalidArgument(f"Violation in {field}.{name}: must be between {least} and {most}, got {seen}.")
     if kind == "http_get" and probe.http_get.path and not probe.http_get.path.startswith("/"):
-        raise InvalidArgument(
-            f"Violation in {field}.http_get.path: must begin with '/', got '{probe.http_get.path}'."
-        )
+        raise InvalidArgument(f"Violation in {field}.http_get.path: must begin with '/', got '{probe.http_get.path}'.")
 
 
 def _in_words(size_bytes: int) -> str:

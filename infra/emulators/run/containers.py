@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from infra.emulators.run.probe import StartupProbe
-from infra.sandbox import Container, ContainerSpec, Runtime, SandboxUnavailable
+from infra.sandbox.spec import Container, ContainerSpec, Runtime, SandboxError
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,12 @@ class Containers:
         """
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = self._replace(wanted, first)
-        task.add_done_callback(lambda _: first.done() or first.set_exception(Superseded(wanted.spec.name)))
+
+        def give_up(_: asyncio.Task[None]) -> None:
+            if not first.done():
+                first.set_exception(Superseded(wanted.spec.name))
+
+        task.add_done_callback(give_up)
         await first
 
     def keep(self, wanted: Wanted) -> None:
@@ -188,7 +193,7 @@ class Containers:
         """Start it and wait until its probe succeeds; leaves nothing behind otherwise. Raises StartFailed."""
         try:
             container = await self._runtime.start(wanted.spec)
-        except (SandboxUnavailable, OSError) as exc:
+        except (SandboxError, OSError) as exc:
             raise StartFailed(f"The sandbox did not start: {exc}") from exc
         try:
             await _become_ready(container, wanted.probe)

@@ -1,4 +1,4 @@
-"""Pages of a list that is ordered by name: a token names the last one seen, so a page is right whatever came or went."""
+"""Pages of a list that is ordered by name: a token names the last one seen, so changes between pages do no harm."""
 
 import base64
 import binascii
@@ -9,11 +9,11 @@ PAGE_SIZE = 1000  # at most, and when none is asked for
 
 
 def page(names: list[str], size: int, token: str, request: str) -> tuple[list[str], str]:
-    """One page of `names`, and the token of the next ("" on the last). Raises InvalidArgument for `request`'s fields."""
+    """One page of `names`, and the token of the next ("" on the last). Raises InvalidArgument about `request`."""
     if size < 0:
         raise InvalidArgument(f"Violation in {request}.page_size: must be 0 or more, got {size}.")
     try:
-        after = base64.urlsafe_b64decode(token.encode("ascii")).decode()
+        after = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (UnicodeError, binascii.Error) as exc:
         raise InvalidArgument(f"Violation in {request}.page_token: not a token of this list.") from exc
     rest = sorted(name for name in names if name > after)

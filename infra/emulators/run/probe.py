@@ -1,4 +1,4 @@
-"""Startup probes over a container's Unix socket: plain HTTP/1.1, because a client library costs more than the answer."""
+"""Startup probes over a container's Unix socket: bare HTTP/1.1, for a client library costs more than the answer."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ class StartupProbe:
     deadline_s: float = 240.0
 
     async def succeeds(self, socket: Path) -> bool:
-        """One attempt; any status from 200 up to 399 is a success (cloud.google.com/run/docs/configuring/healthchecks)."""
+        """One attempt; a status from 200 to 399 is a success: cloud.google.com/run/docs/configuring/healthchecks."""
         try:
             if self.path is None:
                 async with asyncio.timeout(_CONNECT_S):

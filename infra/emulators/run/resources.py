@@ -9,6 +9,7 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from google.api import launch_stage_pb2
 from google.cloud.run_v2 import types
@@ -17,9 +18,12 @@ from google.protobuf import field_mask_pb2
 from infra.emulators.run.container_rules import DEFAULT_CONCURRENCY, DEFAULT_PORT, cpu_of
 from infra.emulators.run.names import ServiceName
 
-State = types.Condition.State
-Reason = types.Condition.CommonReason
-RevisionReason = types.Condition.RevisionReason
+# Proto-plus enums: members are IntEnum, which its annotations do not say.
+State: Any = types.Condition.State
+Reason: Any = types.Condition.CommonReason
+_RevisionReason: Any = types.Condition.RevisionReason
+_Severity: Any = types.Condition.Severity
+_Ingress: Any = types.IngressTraffic
 
 CREATOR = "emulator@onmemos.dev"
 FACTS = "onmemos.dev/"  # annotations of the sandbox: isolation, egress, limits
@@ -27,11 +31,25 @@ DEFAULT_TIMEOUT_S = 300  # cloud.google.com/run/docs/configuring/request-timeout
 DEFAULT_MAX_INSTANCES = 100  # cloud.google.com/run/docs/configuring/max-instances
 
 # What a client may set; everything else of a Service is the server's.
-_SETTABLE = (
-    "description labels annotations client client_version ingress launch_stage binary_authorization template "
-    "traffic scaling invoker_iam_disabled default_uri_disabled iap_enabled multi_region_settings custom_audiences "
-    "build_config"
-).split()
+_SETTABLE = [
+    "description",
+    "labels",
+    "annotations",
+    "client",
+    "client_version",
+    "ingress",
+    "launch_stage",
+    "binary_authorization",
+    "template",
+    "traffic",
+    "scaling",
+    "invoker_iam_disabled",
+    "default_uri_disabled",
+    "iap_enabled",
+    "multi_region_settings",
+    "custom_audiences",
+    "build_config",
+]
 
 
 def new_service(name: ServiceName, asked: types.Service, uri: str, now: datetime.datetime) -> types.Service:
@@ -89,20 +107,29 @@ def new_revision(service: types.Service, now: datetime.datetime) -> types.Revisi
     return revision
 
 
-_OF_THE_TEMPLATE = (
-    "scaling vpc_access max_instance_request_concurrency timeout service_account containers volumes "
-    "execution_environment encryption_key service_mesh encryption_key_revocation_action "
-    "encryption_key_shutdown_duration session_affinity node_selector"
-).split()
+_OF_THE_TEMPLATE = [
+    "scaling",
+    "vpc_access",
+    "max_instance_request_concurrency",
+    "timeout",
+    "service_account",
+    "containers",
+    "volumes",
+    "execution_environment",
+    "encryption_key",
+    "service_mesh",
+    "encryption_key_revocation_action",
+    "encryption_key_shutdown_duration",
+    "session_affinity",
+    "node_selector",
+]
 
 
-def reconciling(service: types.Service, message: str, reason: Reason, now: datetime.datetime) -> types.Service:
+def reconciling(service: types.Service, message: str, reason: int, now: datetime.datetime) -> types.Service:
     return _with_conditions(service, State.CONDITION_RECONCILING, message, reason, now)
 
 
-def failed(
-    service: types.Service, message: str, now: datetime.datetime, *, trying_again: bool
-) -> types.Service:
+def failed(service: types.Service, message: str, now: datetime.datetime, *, trying_again: bool) -> types.Service:
     """Not ready, and not for a moment only. `trying_again` says whether the system still works at it."""
     service = _with_conditions(service, State.CONDITION_FAILED, message, Reason.REVISION_FAILED, now)
     service.reconciling = trying_again
@@ -122,12 +149,12 @@ def ready(service: types.Service, now: datetime.datetime) -> types.Service:
     return service
 
 
-def revision_condition(revision: types.Revision, state: State, message: str, now: datetime.datetime) -> types.Revision:
+def revision_condition(revision: types.Revision, state: int, message: str, now: datetime.datetime) -> types.Revision:
     copied = types.Revision(revision)
     condition = types.Condition(type_="Ready", state=state, message=message, last_transition_time=now)
     if state == State.CONDITION_FAILED:
-        condition.severity = types.Condition.Severity.ERROR
-        condition.revision_reason = RevisionReason.HEALTH_CHECK_CONTAINER_ERROR
+        condition.severity = _Severity.ERROR
+        condition.revision_reason = _RevisionReason.HEALTH_CHECK_CONTAINER_ERROR
     copied.conditions = [condition]
     copied.reconciling = state in {State.CONDITION_PENDING, State.CONDITION_RECONCILING}
     copied.update_time = now
@@ -158,7 +185,7 @@ def same_template(one: types.Service, other: types.Service) -> bool:
 
 def _with_defaults(service: types.Service) -> types.Service:
     if not service.ingress:
-        service.ingress = types.IngressTraffic.INGRESS_TRAFFIC_ALL
+        service.ingress = _Ingress.INGRESS_TRAFFIC_ALL
     if not service.launch_stage:
         service.launch_stage = launch_stage_pb2.LaunchStage.GA
     if not service.traffic:
@@ -195,7 +222,7 @@ def _etag(*parts: str) -> str:
 
 
 def _with_conditions(
-    service: types.Service, state: State, message: str, reason: Reason | None, now: datetime.datetime
+    service: types.Service, state: int, message: str, reason: int | None, now: datetime.datetime
 ) -> types.Service:
     changed = types.Service(service)
     since = now
@@ -203,9 +230,9 @@ def _with_conditions(
         since = changed.terminal_condition.last_transition_time
     condition = types.Condition(type_="Ready", state=state, message=message, last_transition_time=since)
     if reason is not None:
-        condition.reason = reason
+        condition.reason = types.Condition.CommonReason(reason)
     if state == State.CONDITION_FAILED:
-        condition.severity = types.Condition.Severity.ERROR
+        condition.severity = _Severity.ERROR
     changed.terminal_condition = condition
     changed.conditions = []
     for kind in ("RoutesReady", "ConfigurationsReady"):

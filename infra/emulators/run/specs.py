@@ -9,9 +9,7 @@ from google.cloud.run_v2 import types
 from infra.emulators.run.container_rules import DEFAULT_PORT, cpu_of, memory_of
 from infra.emulators.run.containers import StartFailed, Wanted
 from infra.emulators.run.probe import StartupProbe
-from infra.sandbox import ContainerSpec, Limits, Mount
-
-AGENT_SOCKET = "/run/onmemos/agent.sock"  # where every sandbox has its container's socket
+from infra.sandbox.spec import AGENT_SOCKET, ContainerSpec, Limits, Mount
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,10 +54,10 @@ def queue(wanted: Any, current: Any | None = None, paths: Sequence[str] = ()) ->
     if current is not None:
         stored.CopyFrom(current)
     paths = [path for path in paths if path.partition(".")[0] not in _OUTPUT_ONLY] if paths else _QUEUE_FIELDS
-    try:
-        field_mask_pb2.FieldMask(paths=paths).MergeMessage(wanted, stored, True, True)
-    except ValueError as exc:
-        raise exceptions.InvalidArgument(f"Invalid field in update_mask: {exc}") from exc
+    for path in paths:
+        if not field_mask_pb2.FieldMask(paths=[path]).IsValidForDescriptor(Queue.DESCRIPTOR):
+            raise exceptions.InvalidArgument(f'Invalid field in update_mask: "{path}".')
+        _take(path, wanted, stored)
     if stored.HasField("http_target") or stored.HasField("app_engine_routing_override"):
         raise exceptions.MethodNotImplemented(
             "Queue.http_target and Queue.app_engine_routing_override are not emulated; set the target on the task."
@@ -115,6 +115,19 @@ def retry_config(config: Any, *, default_doublings: bool = True) -> None:
 def seconds(duration: Any) -> float:
     """A protobuf Duration in seconds."""
     return float(duration.seconds) + float(duration.nanos) / 1e9
+
+
+def _take(path: str, source: Any, target: Any) -> None:
+    """Make the field at `path` of `target` as it is in `source`, unset or zero too (as FieldMask does not)."""
+    name, _, rest = path.partition(".")
+    if rest:
+        _take(rest, getattr(source, name), getattr(target, name))
+    elif source.DESCRIPTOR.fields_by_name[name].message_type is None:
+        setattr(target, name, getattr(source, name))
+    elif source.HasField(name):
+        getattr(target, name).CopyFrom(getattr(source, name))
+    else:
+        target.ClearField(name)
 
 
 def _rate_limits(limits: Any) -> None:
@@ -175,7 +188,7 @@ def _headers(headers: Any) -> None:
 def _schedule_us(wanted: Any, now_us: int) -> int:
     if not wanted.HasField("schedule_time"):
         return now_us
-    schedule_us = wanted.schedule_time.seconds * 1_000_000 + wanted.schedule_time.nanos // 1000
+    schedule_us = int(wanted.schedule_time.seconds) * 1_000_000 + int(wanted.schedule_time.nanos) // 1000
     if schedule_us > now_us + MAX_SCHEDULE_AHEAD_S * 1_000_000:
         raise exceptions.InvalidArgument(
             "Task.scheduleTime is too far in the future: at most 30 days (2592000s) are allowed."

@@ -1,9 +1,6 @@
 """google.cloud.tasks.v2.CloudTasks over gRPC: each RPC with the real service's limits, answers and refusals."""
 
 import asyncio
-import base64
-import binascii
-import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +15,16 @@ from google.protobuf import empty_pb2
 from infra.emulators import rpc
 from infra.emulators.oidc import OidcTokens
 from infra.emulators.tasks import admission, names
-from infra.emulators.tasks.admission import Queue, Task
+from infra.emulators.tasks.admission import Queue
 from infra.emulators.tasks.clock import Clock, SystemClock
-from infra.emulators.tasks.delivery import Delivery, message_of
+from infra.emulators.tasks.delivery import Delivery
 from infra.emulators.tasks.dispatch import Dispatcher
 from infra.emulators.tasks.storage import NameBlocked, NameTaken, NoQueue, StoredTask, StoreThread, TaskStore
-
-log = logging.getLogger(__name__)
+from infra.emulators.tasks.views import MAX_QUEUES_PAGE, MAX_TASKS_PAGE, PAGE_BYTES, after, page_size, token_of, view_of
 
 SERVICE = "google.cloud.tasks.v2.CloudTasks"
 TASK_TOMBSTONE_S = 24 * 3600  # CreateTaskRequest.task: up to 24 hours after it ran or was deleted
 QUEUE_TOMBSTONE_S = 3 * 24 * 3600  # DeleteQueue: up to 3 days
-MAX_QUEUES_PAGE, MAX_TASKS_PAGE = 9800, 1000  # ListQueuesRequest.page_size, ListTasksRequest.page_size
-PAGE_BYTES = 3 * 1024 * 1024  # a gRPC client takes 4 MB by default; a page may be shorter than asked for
 NOT_EMULATED = (
     *("GetIamPolicy", "SetIamPolicy", "TestIamPermissions"),
     *("BatchCreateTasks", "BatchDeleteTasks", "UpdateCmekConfig", "GetCmekConfig"),
@@ -136,11 +130,11 @@ class CloudTasks:
         location = names.location(request.parent)
         if request.filter:
             raise exceptions.MethodNotImplemented("ListQueuesRequest.filter is not emulated; filter in the client.")
-        size = _page_size(request.page_size, MAX_QUEUES_PAGE)
-        queues = await self._thread.run(self._store.queues, location, _after(request.page_token), size + 1)
+        size = page_size(request.page_size, MAX_QUEUES_PAGE)
+        queues = await self._thread.run(self._store.queues, location, after(request.page_token), size + 1)
         page = types.ListQueuesResponse.pb()(queues=queues[:size])
         if len(queues) > size:
-            page.next_page_token = _token(queues[size - 1].name)
+            page.next_page_token = token_of(queues[size - 1].name)
         return page
 
     async def _get_queue(self, request: Any) -> Any:
@@ -201,22 +195,18 @@ class CloudTasks:
         with _translated(taken="Requested entity already exists", blocked=_TASK_NAME_BLOCKED):
             await self._thread.run(self._store.create_task, stored, now_us)
         self._dispatcher.add(queue, stored.schedule_us, stored.name)
-        return _view(stored, request.response_view)
+        return view_of(stored, request.response_view)
 
     async def _list_tasks(self, request: Any) -> Any:
         queue = names.queue(request.parent)
-        size = _page_size(request.page_size, MAX_TASKS_PAGE)
+        size = page_size(request.page_size, MAX_TASKS_PAGE)
         with _translated():
-            tasks = await self._thread.run(self._store.tasks, queue, _after(request.page_token), size + 1)
-        page = types.ListTasksResponse.pb()()
-        room = PAGE_BYTES
-        for count, task in enumerate(tasks):
-            view = _view(task, request.response_view)
-            room -= view.ByteSize()
-            if count and (count == size or room < 0):
-                page.next_page_token = _token(tasks[count - 1].name)
-                break
-            page.tasks.append(view)
+            tasks, more = await self._thread.run(
+                self._store.tasks, queue, after(request.page_token), limit=size, most_bytes=PAGE_BYTES
+            )
+        page = types.ListTasksResponse.pb()(tasks=[view_of(task, request.response_view) for task in tasks])
+        if more:
+            page.next_page_token = token_of(tasks[-1].name)
         return page
 
     async def _get_task(self, request: Any) -> Any:
@@ -224,7 +214,7 @@ class CloudTasks:
         task = await self._thread.run(self._store.task, name)
         if task is None:
             raise await self._no_task(name)
-        return _view(task, request.response_view)
+        return view_of(task, request.response_view)
 
     async def _delete_task(self, request: Any) -> Any:
         name = str(names.task(request.name))
@@ -237,7 +227,7 @@ class CloudTasks:
         task = await self._dispatcher.run_now(name.queue, str(name))
         if task is None:
             raise await self._no_task(str(name))
-        return _view(task, request.response_view)
+        return view_of(task, request.response_view)
 
     async def _no_task(self, name: str) -> Exception:
         ended = await self._thread.run(self._store.blocked, name, self._clock.now_us())
@@ -268,42 +258,3 @@ def _refusal(method: str) -> Callable[[Any], Coroutine[Any, Any, Any]]:
 def _in_state(queue: Any, state: int) -> Any:
     queue.state = state
     return queue
-
-
-def _view(task: StoredTask, view: int) -> Any:
-    """The Task that a client sees; BASIC, the default, leaves out the body."""
-    message = message_of(task)
-    message.view = view or Task.View.BASIC
-    if message.view == Task.View.BASIC:
-        message.http_request.ClearField("body")
-    message.schedule_time.FromMicroseconds(task.schedule_us)
-    message.dispatch_count = task.dispatch_count
-    message.response_count = task.response_count
-    if task.first_dispatch_us is not None:
-        message.first_attempt.dispatch_time.FromMicroseconds(task.first_dispatch_us)
-    if task.attempt_schedule_us is not None and task.attempt_dispatch_us is not None:
-        message.last_attempt.schedule_time.FromMicroseconds(task.attempt_schedule_us)
-        message.last_attempt.dispatch_time.FromMicroseconds(task.attempt_dispatch_us)
-    if task.attempt_response_us is not None:
-        message.last_attempt.response_time.FromMicroseconds(task.attempt_response_us)
-        message.last_attempt.response_status.code = task.attempt_code
-        message.last_attempt.response_status.message = task.attempt_message
-    return message
-
-
-def _page_size(wanted: int, most: int) -> int:
-    if wanted < 0:
-        raise exceptions.InvalidArgument(f"page_size must not be negative, not {wanted}.")
-    return min(wanted or most, most)
-
-
-def _token(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode()
-
-
-def _after(token: str) -> str:
-    """The name that a page token stands for. Raises InvalidArgument: it is none of ours."""
-    try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
-    except (binascii.Error, UnicodeError) as exc:
-        raise exceptions.InvalidArgument("page_token is invalid.") from exc

@@ -185,15 +185,26 @@ class TaskStore:
         row = self._db.execute(f"SELECT {_COLUMNS} FROM tasks WHERE name = ?", (name,)).fetchone()  # noqa: S608
         return None if row is None else StoredTask(*row)
 
-    def tasks(self, queue: str, after: str, limit: int) -> list[StoredTask]:
-        """At most `limit` tasks of the queue by name, from the one after `after`. Raises NoQueue."""
+    def tasks(self, queue: str, after: str, *, limit: int, most_bytes: int) -> tuple[list[StoredTask], bool]:
+        """The queue's tasks by name, from the one after `after`, and whether there are more.
+
+        At most `limit`, and no further than the one with which their messages exceed `most_bytes`. Raises NoQueue.
+        """
         if self._db.execute("SELECT 1 FROM queues WHERE name = ?", (queue,)).fetchone() is None:
             raise NoQueue(queue)
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM tasks WHERE queue = ? AND name > ? ORDER BY name LIMIT ?",  # noqa: S608
-            (queue, after, limit),
+            f"SELECT {_COLUMNS} FROM tasks WHERE queue = ? AND name > ? ORDER BY name",  # noqa: S608
+            (queue, after),
         )
-        return [StoredTask(*row) for row in rows]
+        found: list[StoredTask] = []
+        size_bytes = 0
+        for row in rows:
+            if len(found) == limit or size_bytes > most_bytes:
+                rows.close()
+                return found, True
+            found.append(StoredTask(*row))
+            size_bytes += len(found[-1].message)
+        return found, False
 
     def schedule(self) -> list[tuple[str, int, str]]:
         """(queue, schedule_us, name) of every task."""

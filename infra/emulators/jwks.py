@@ -1,0 +1,59 @@
+"""The emulators' HTTP side: the keys that identity tokens are checked with, and a health check."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from infra.emulators.oidc import OidcTokens
+
+CERTS_PATH = "/oauth2/v3/certs"  # as on www.googleapis.com
+
+
+class JwksServer:
+    """Serves on `listener`, a socket that is bound already; closes it at the end."""
+
+    def __init__(self, tokens: OidcTokens, listener: socket.socket) -> None:
+        self._listener = listener
+        self._server = _Server(
+            uvicorn.Config(
+                _application(tokens), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        self._listener.listen()
+        self._serving = asyncio.create_task(self._server.serve([self._listener]), name="http")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        await self._serving
+        self._listener.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the process's own business."""
+        yield
+
+
+def _application(tokens: OidcTokens) -> Starlette:
+    async def certs(_: Request) -> JSONResponse:
+        return JSONResponse(tokens.jwks(), headers={"Cache-Control": "public, max-age=3600"})
+
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(routes=[Route(CERTS_PATH, certs), Route("/health", health)])

@@ -1,0 +1,274 @@
+"""Limits by control groups: version 1 trees, a delegated version 2 tree, or scopes asked of systemd."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from infra.sandbox.processes import Child, signal_process
+from infra.sandbox.spec import Limits, SandboxError
+
+CPU_PERIOD_US = 100_000  # the kernel's default: Documentation/scheduler/sched-bwc.rst
+OVERHEAD_PROCESSES = 4  # bubblewrap's init and the egress forwarder are not the session's
+_REMOVE_TIMEOUT_S = 2.0
+_COMMAND_TIMEOUT_S = 5.0
+
+
+class Group(Protocol):
+    """The limits of one container."""
+
+    async def remove(self) -> None:
+        """Kill what is left in it and remove it; idempotent."""
+
+
+class Groups(Protocol):
+    """Makes groups; `name` is the container's."""
+
+    async def limit(self, name: str, limits: Limits, pid: int) -> Group:
+        """Put `pid` and all its future children under `limits`. Raises SandboxError."""
+
+    async def clean(self) -> None:
+        """Remove what an earlier runtime with the same folders left, and the common parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderGroup:
+    """One folder per controller tree (version 1) or one (version 2)."""
+
+    folders: tuple[Path, ...]
+
+    async def remove(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _REMOVE_TIMEOUT_S
+        for folder in self.folders:
+            while not _removed(folder) and loop.time() < deadline:
+                _kill_members(folder)
+                await asyncio.sleep(0.01)  # the kernel tells nobody when a v1 group has become empty
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as exc:
+        if exc.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
+
+
+def _kill_members(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        for pid in (folder / "cgroup.procs").read_text().split():
+            signal_process(int(pid), signal.SIGKILL)
+
+
+class FolderGroups:
+    """Groups made as folders below `parents`: {controller: its parent folder}; one entry "" is the version 2 tree."""
+
+    def __init__(self, parents: dict[str, Path]) -> None:
+        self._parents = parents
+
+    async def limit(self, name: str, limits: Limits, pid: int) -> Group:
+        group = FolderGroup(tuple(parent / name for parent in self._parents.values()))
+        try:
+            for controller, parent in self._parents.items():
+                folder = parent / name
+                folder.mkdir(exist_ok=True)
+                for file, value in (settings_v1(controller, limits) if controller else settings_v2(limits)).items():
+                    if (folder / file).exists():
+                        (folder / file).write_text(value)
+                (folder / "cgroup.procs").write_text(str(pid))
+        except OSError as exc:
+            await group.remove()
+            raise SandboxError(f"control group {name}: {exc}") from exc
+        return group
+
+    async def clean(self) -> None:
+        for parent in self._parents.values():
+            if parent.is_dir():
+                await FolderGroup(tuple(p for p in parent.iterdir() if p.is_dir())).remove()
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+
+def settings_v1(controller: str, limits: Limits) -> dict[str, str]:
+    """Files and values of one version 1 controller; a file that does not exist there is skipped."""
+    memory = str(limits.memory_bytes)
+    return {
+        "memory": {"memory.limit_in_bytes": memory, "memory.memsw.limit_in_bytes": memory},
+        "pids": {"pids.max": str(limits.processes + OVERHEAD_PROCESSES)},
+        "cpu": {
+            "cpu.cfs_period_us": str(CPU_PERIOD_US),
+            "cpu.cfs_quota_us": str(int(limits.cpu * CPU_PERIOD_US)),
+        },
+    }[controller]
+
+
+def settings_v2(limits: Limits) -> dict[str, str]:
+    """Files and values of the version 2 tree."""
+    return {
+        "memory.max": str(limits.memory_bytes),
+        "memory.swap.max": "0",
+        "pids.max": str(limits.processes + OVERHEAD_PROCESSES),
+        "cpu.max": f"{int(limits.cpu * CPU_PERIOD_US)} {CPU_PERIOD_US}",
+    }
+
+
+def v1_parents(tag: str, mounts: str, own: str) -> dict[str, Path] | None:
+    """Make the folder `tag` below this process's own group in each tree; None where memory or pids is not ours.
+
+    `mounts` and `own` are the texts of /proc/self/mountinfo and /proc/self/cgroup.
+    """
+    trees = _mounted(mounts, "cgroup")
+    mine = {c: path for _, names, path in _memberships(own) for c in names.split(",") if c}
+    parents: dict[str, Path] = {}
+    for controller in ("memory", "pids", "cpu"):
+        root = next((point for options, point in trees if controller in options.split(",")), None)
+        if root is not None:
+            base = root / mine.get(controller, "/").lstrip("/")
+            with contextlib.suppress(OSError):
+                parents[controller] = _made((base if base.is_dir() else root) / tag)
+    if "memory" in parents and "pids" in parents:
+        return parents
+    _unmake(parents)
+    return None
+
+
+def v2_parents(tag: str, mounts: str, own: str) -> dict[str, Path] | None:
+    """The same for the version 2 tree: beside or below this process's own group, wherever children get controllers."""
+    points = [point for _, point in _mounted(mounts, "cgroup2")]
+    paths = [path for number, _, path in _memberships(own) if number == "0"]
+    if not points or not paths:
+        return None
+    group = points[0] / paths[0].lstrip("/")
+    for base in (group, group.parent):
+        if not {"memory", "pids"} <= set(_words(base / "cgroup.subtree_control")):
+            continue
+        parents: dict[str, Path] = {}
+        try:
+            parents[""] = _made(base / tag)
+            wanted = [c for c in ("memory", "pids", "cpu") if c in _words(base / "cgroup.subtree_control")]
+            (parents[""] / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in wanted))
+        except OSError:
+            _unmake(parents)
+            continue
+        return parents
+    return None
+
+
+def _mounted(mounts: str, kind: str) -> list[tuple[str, Path]]:
+    """(super options, mount point) of each mount of file system `kind`."""
+    found = []
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        if right.split()[0] == kind:
+            found.append((right.split()[-1], Path(left.split()[4])))
+    return found
+
+
+def _memberships(own: str) -> list[tuple[str, str, str]]:
+    parts = [line.split(":", 2) for line in own.splitlines()]
+    return [(p[0], p[1], p[2]) for p in parts if len(p) == 3]
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    if not os.access(folder / "cgroup.procs", os.W_OK):
+        folder.rmdir()
+        raise PermissionError(errno.EACCES, "no right to move processes", str(folder))
+    return folder
+
+
+def _unmake(parents: dict[str, Path]) -> None:
+    for folder in parents.values():
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeGroup:
+    """A transient systemd scope; it vanishes with its last process."""
+
+    manager: str
+    unit: str
+
+    async def remove(self) -> None:
+        with contextlib.suppress(SandboxError):
+            await _call(self.manager, "StopUnit", "ss", self.unit, "replace")
+
+
+class SystemdGroups:
+    """Groups asked of the user's (or, for root, the system's) systemd, for sessions whose own group is not theirs."""
+
+    def __init__(self, tag: str, manager: str) -> None:
+        self._tag = tag
+        self._manager = manager
+
+    async def limit(self, name: str, limits: Limits, pid: int) -> Group:
+        unit = f"{self._tag}-{name}.scope"
+        properties = (
+            ("PIDs", "au", "1", str(pid)),
+            ("MemoryMax", "t", str(limits.memory_bytes)),
+            ("MemorySwapMax", "t", "0"),
+            ("TasksMax", "t", str(limits.processes + OVERHEAD_PROCESSES)),
+            ("CPUQuotaPerSecUSec", "t", str(int(limits.cpu * 1_000_000))),
+            ("CollectMode", "s", "inactive-or-failed"),
+        )
+        flat = [word for one in properties for word in one]
+        arguments = (unit, "fail", str(len(properties)), *flat, "0")
+        await _call(self._manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", *arguments)
+        await _joined(pid, unit)
+        return ScopeGroup(self._manager, unit)
+
+    async def clean(self) -> None:
+        """Nothing to do: a scope ends with its processes."""
+
+
+async def _joined(pid: int, unit: str) -> None:
+    """The call only queues a job: wait until the process is where it was asked to be."""
+    try:
+        async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+            while unit not in Path(f"/proc/{pid}/cgroup").read_text():
+                await asyncio.sleep(0.005)
+    except (TimeoutError, OSError) as exc:
+        raise SandboxError(f"systemd scope {unit}: process {pid} did not get into it") from exc
+
+
+async def _call(manager: str, method: str, signature: str, *arguments: str) -> None:
+    name = "org.freedesktop.systemd1"
+    call = ("busctl", manager, "call", name, "/org/freedesktop/systemd1", f"{name}.Manager", method, signature)
+    child = await Child.start((*call, *arguments))
+    try:
+        async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+            code = await child.finish()
+    except TimeoutError as exc:
+        child.kill()
+        raise SandboxError(f"systemd {method}: no answer in {_COMMAND_TIMEOUT_S:.0f} s") from exc
+    if code:
+        raise SandboxError(f"systemd {method}: {child.log_tail().strip()}")
+
+
+def open_groups(tag: str) -> Groups | None:
+    """The first kind of control groups that may work here; None where there is none. A trial start decides."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    own = Path("/proc/self/cgroup").read_text()
+    parents = v1_parents(tag, mounts, own) or v2_parents(tag, mounts, own)
+    if parents is not None:
+        return FolderGroups(parents)
+    if Path("/run/systemd/system").is_dir() and shutil.which("busctl"):
+        return SystemdGroups(tag, "--system" if os.geteuid() == 0 else "--user")
+    return None

@@ -1,0 +1,131 @@
+"""The host folders of containers: state/<name>/workspace is kept, sockets/<name> lives as long as the container.
+
+A lock on the sockets folder says that a runtime is at work there; who gets it may clean up after one that was killed.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.sandbox.spec import SandboxUnavailable, check_socket_path
+
+_SHARED = "run"  # what the container sees of sockets/<name>
+_POLL_S = 0.002
+_SLOW_POLL_S = 0.05
+_SOON_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders of one container."""
+
+    state: Path
+    sockets: Path
+
+    @property
+    def workspace(self) -> Path:
+        return self.state / "workspace"
+
+    @property
+    def shared(self) -> Path:
+        """Shown inside as /run/onmemos; what is in there is the session's, and no path in it may be trusted."""
+        return self.sockets / _SHARED
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.sockets / "agent.sock"
+
+    def make(self) -> None:
+        """Create what is missing, with empty sockets. Raises SandboxError for a socket path that is too long."""
+        check_socket_path(self.agent_socket)
+        self.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.state.chmod(0o700)
+        delete_tree(self.sockets)
+        self.shared.mkdir(mode=0o700, parents=True)
+        self.sockets.chmod(0o700)
+
+    async def publish_agent_socket(self) -> None:
+        """Once the agent listens, give its socket a name that the session cannot replace; runs until cancelled.
+
+        The session could put a symbolic link to some other socket of this host where its own was. A hard link to the
+        very socket, kept outside its view, cannot be redirected.
+        """
+        loop = asyncio.get_running_loop()
+        soon = loop.time() + _SOON_S
+        inside = self.shared / self.agent_socket.name
+        while True:
+            with contextlib.suppress(OSError):
+                os.link(inside, self.agent_socket, follow_symlinks=False)
+                if stat.S_ISSOCK(self.agent_socket.lstat().st_mode):
+                    return
+                self.agent_socket.unlink()
+            await asyncio.sleep(_POLL_S if loop.time() < soon else _SLOW_POLL_S)
+
+
+class Root:
+    """All containers' folders of one runtime, locked until `close`."""
+
+    def __init__(self, state: Path, sockets: Path) -> None:
+        """Raises SandboxUnavailable: another runtime is at work in `sockets`."""
+        self._state = state.absolute()
+        self._sockets = sockets.absolute()
+        for folder in (self._state, self._sockets):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self._sockets / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(self._lock)
+            raise SandboxUnavailable(f"{self._sockets}: another runtime works there; close it or use another folder") from exc
+        for stale in self._left_behind():
+            delete_tree(stale)
+
+    @property
+    def tag(self) -> str:
+        """A name for this pair of folders among other runtimes' on this machine."""
+        return "onmemos-" + hashlib.sha256(bytes(self._sockets)).hexdigest()[:12]
+
+    def of(self, name: str) -> Folders:
+        return Folders(self._state / name, self._sockets / name)
+
+    def close(self) -> None:
+        """Release the lock; idempotent."""
+        if self._lock >= 0:
+            (self._sockets / ".lock").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1
+
+    def _left_behind(self) -> Iterator[Path]:
+        for folder in list(self._sockets.iterdir()):
+            if folder.is_dir() and (folder / _SHARED).is_dir():
+                yield folder
+
+
+def delete_tree(folder: Path) -> None:
+    """Delete a folder with anything a session may have put there, following no link; one that is gone is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder, onerror=_unlock)
+        return
+
+
+def _unlock(function: object, path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+    """A session may have closed a folder to its owner, who is us: open it and go on."""
+    if isinstance(failure[1], FileNotFoundError):
+        return
+    if not isinstance(failure[1], PermissionError):
+        raise failure[1]
+    parent = Path(path).parent
+    for entry in (parent, Path(path)):
+        if not entry.is_symlink() and entry.is_dir():
+            entry.chmod(0o700)
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        shutil.rmtree(path)
+    else:
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Code that runs inside a container; standard library only, imports nothing of ours."""

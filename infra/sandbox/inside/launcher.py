@@ -1,0 +1,65 @@
+"""The first program inside a container: sets the limits, starts the egress forwarder, becomes the agent or command.
+
+argv: LIMITS EGRESS_PORT [COMMAND…]. LIMITS is `processes:file_bytes:data_bytes`, 0 = unlimited; EGRESS_PORT 0 = no
+forwarder. Without COMMAND it runs the agent in this very process, which saves a second interpreter start.
+The agent's packages are put on sys.path here, so no PYTHONPATH is left for the session's commands to inherit.
+"""
+
+import os
+import resource
+import sys
+
+AGENT_PARENT = "/opt/onmemos"
+AGENT_PACKAGES = "/opt/onmemos/site-packages"
+COMMAND_NOT_FOUND = 127
+
+
+def main(arguments: list[str]) -> int:
+    processes, file_bytes, data_bytes = map(int, arguments[0].split(":"))
+    port = int(arguments[1])
+    command = arguments[2:]
+    _limit(resource.RLIMIT_FSIZE, file_bytes)
+    _limit(resource.RLIMIT_DATA, data_bytes)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The kernel counts processes per user namespace (since Linux 5.14): set inside, it counts this container only.
+    _limit(resource.RLIMIT_NPROC, processes)
+    if port and os.fork() == 0:
+        _forward(port)
+    if command:
+        try:
+            os.execvp(command[0], command)  # noqa: S606 - the command is the caller's own
+        except OSError as exc:
+            print(f"{command[0]}: {exc.strerror}", file=sys.stderr)  # noqa: T201
+            return COMMAND_NOT_FOUND
+    return _agent()
+
+
+def _limit(which: int, value: int) -> None:
+    if value:
+        _, hard = resource.getrlimit(which)
+        wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (wanted, wanted))
+
+
+def _forward(port: int) -> None:
+    sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - pathlib costs 8 ms to import
+    try:
+        import forwarder  # type: ignore[import-not-found] # noqa: PLC0415
+
+        forwarder.serve(port, "/run/onmemos/egress.sock")
+    finally:
+        os._exit(1)
+
+
+def _agent() -> int:
+    sys.path[:0] = [AGENT_PARENT, AGENT_PACKAGES]
+    os.environ.setdefault("ONMEMOS_AGENT_SOCKET", "/run/onmemos/agent.sock")
+    import runpy  # noqa: PLC0415 - only the agent's path needs it
+
+    sys.argv = ["agent"]
+    runpy.run_module("agent", run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

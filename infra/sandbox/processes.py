@@ -1,0 +1,120 @@
+"""Processes of this machine: starting one whose output is kept, and looking at the tree below one."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+LOG_TAIL_BYTES = 16_384
+_READ_BYTES = 65_536
+
+
+class LogTail:
+    """The last LOG_TAIL_BYTES of what was added."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._kept += data
+        del self._kept[:-LOG_TAIL_BYTES]
+
+    def text(self) -> str:
+        return self._kept.decode(errors="replace")
+
+
+class Child:
+    """A child process whose stdout and stderr end in a log tail; its owner awaits `finish` or calls `kill`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: LogTail) -> None:
+        self._process = process
+        self._log = log
+        self._reader = asyncio.create_task(self._read(), name=f"log of {process.pid}")
+
+    @classmethod
+    async def start(
+        cls,
+        argv: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+        log: LogTail | None = None,
+    ) -> "Child":
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            pass_fds=pass_fds,
+            env=env,
+            start_new_session=True,  # a Ctrl-C in the terminal is the stack's to handle
+        )
+        return cls(process, log or LogTail())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process.returncode is not None
+
+    def log_tail(self) -> str:
+        return self._log.text()
+
+    async def finish(self) -> int:
+        """The exit code, 128 + N for a death by signal N, once everything printed is in the log."""
+        code = await self._process.wait()
+        # A stray holder of the pipe must not keep us: what it prints later is not this process's.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._reader), 0.5)
+        self._reader.cancel()
+        return code if code >= 0 else 128 - code
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def terminate(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
+    async def _read(self) -> None:
+        stream = self._process.stdout
+        assert stream is not None  # noqa: S101 - asked for above
+        while data := await stream.read(_READ_BYTES):
+            self._log.add(data)
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of `pid`; empty once it is gone."""
+    try:
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """`pid` and everything below it. Inside a pid namespace nothing leaves the tree of its first process."""
+    waiting = [pid]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        for task in _tasks(current):
+            with contextlib.suppress(OSError):
+                waiting += [int(n) for n in Path(f"/proc/{current}/task/{task}/children").read_text().split()]
+
+
+def _tasks(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names only, many times a second
+    except OSError:
+        return []
+
+
+def signal_process(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone is not an error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,67 @@
+"""What can go wrong in the agent; only app.py knows which HTTP status each one is."""
+
+from collections.abc import Mapping, Sequence
+
+
+class AgentError(Exception):
+    """Root of the agent's own errors. Its text is a sentence for the caller; `code` is stable."""
+
+    code = "internal"
+
+
+class SettingsError(AgentError):
+    """The environment cannot be used; the text names the variable, the value seen and the value wanted."""
+
+
+class BadRequest(AgentError):
+    """The request cannot be carried out as it is written. `errors` maps a field to its complaints."""
+
+    code = "bad_request"
+
+    def __init__(self, detail: str, errors: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(detail)
+        self.errors = {field: list(complaints) for field, complaints in (errors or {}).items()}
+
+    @classmethod
+    def field(cls, name: str, complaint: str) -> "BadRequest":
+        """One field is wrong; `complaint` says what was seen and what is wanted."""
+        return cls(f"{name}: {complaint}", {name: [complaint]})
+
+
+class BadTicket(AgentError):
+    """There is no ticket, or it does not open this session."""
+
+    code = "bad_ticket"
+
+
+class Exhausted(AgentError):
+    """The workspace has no process, memory or file handle left. Nothing was run; trying again is safe."""
+
+    code = "workspace_exhausted"
+
+    @classmethod
+    def because(cls, exc: OSError) -> "Exhausted":
+        """In the kernel's words."""
+        return cls(f"the workspace has no room for another process ({exc.strerror}): end some and try again")
+
+
+class Stopping(AgentError):
+    """The agent is going down and starts nothing new. Nothing was run."""
+
+    code = "workspace_unreachable"  # what the control plane calls a workspace that was not there to run the command
+
+
+class CannotExecute(AgentError):
+    """There is no such program (127), or it is one that cannot be executed (126), as a shell would say."""
+
+    code = "cannot_execute"
+
+    def __init__(self, program: str, reason: str, returncode: int) -> None:
+        super().__init__(f"{program}: {reason}")
+        self.returncode = returncode
+
+
+class Abandoned(AgentError):
+    """The client went away before the command ended; the command was killed and there is nobody to answer."""
+
+    code = "abandoned"

@@ -1,0 +1,140 @@
+"""Parsing: the JSON of POST /v1/execute to a Command. Pure; everything that is wrong is said at once, by field."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BadRequest
+
+TIMEOUT_S = 120.0
+MAX_TIMEOUT_S = 3600.0  # Cloud Run's request limit
+MAX_ARGUMENT_BYTES = 131_071  # Linux' MAX_ARG_STRLEN (32 pages) without the closing NUL: execve(2)
+SHELL = "/bin/sh"
+FIELDS = ("command", "argv", "timeout", "stdin", "cwd", "env")
+SHOWN = 80  # characters of a wrong value that a complaint repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. `cwd` is relative to the work folder; `env` is laid over the session's environment."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = TIMEOUT_S
+    stdin: bytes | None = None
+    cwd: str | None = None
+    env: Mapping[str, str] | None = None
+
+
+def parse(body: bytes) -> Command:
+    """Raises BadRequest. A field that is null counts as absent."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise BadRequest(f"the body is not JSON ({exc}); wanted an object") from exc
+    if not isinstance(document, dict):
+        raise BadRequest(f"the body is {_shown(document)}; wanted an object")
+    errors = {name: [f"unknown field; wanted one of {', '.join(FIELDS)}"] for name in document if name not in FIELDS}
+    fields = {name: value for name, value in document.items() if value is not None and name in FIELDS}
+    if ("command" in fields) == ("argv" in fields):
+        seen = "both" if "argv" in fields else "neither"
+        errors["command"] = [f"got {seen} of command and argv; wanted exactly one"]
+    parsed: dict[str, Any] = {}
+    for name, value in fields.items():
+        try:
+            parsed[name] = _PARSERS[name](value)
+        except ValueError as exc:
+            errors.setdefault(name, []).append(str(exc))
+    if errors:
+        raise BadRequest("; ".join(f"{name}: {complaints[0]}" for name, complaints in errors.items()), errors)
+    return Command(
+        argv=parsed["argv"] if "argv" in parsed else (SHELL, "-c", parsed["command"]),
+        timeout_s=parsed.get("timeout", TIMEOUT_S),
+        stdin=parsed.get("stdin"),
+        cwd=parsed.get("cwd"),
+        env=parsed.get("env"),
+    )
+
+
+def _line(value: Any) -> str:
+    text = _word(value)
+    if not text.strip():
+        raise ValueError(f"got {_shown(value)}; wanted a command line")
+    return text
+
+
+def _argv(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"got {_shown(value)}; wanted a list of one string or more")
+    argv = tuple(map(_word, value))
+    if not argv[0]:
+        raise ValueError('the first string is ""; wanted the name of a program')
+    return argv
+
+
+def _timeout(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_TIMEOUT_S:
+        raise ValueError(f"got {_shown(value)}; wanted seconds, above 0 and at most {MAX_TIMEOUT_S:.0f}")
+    return float(value)
+
+
+def _stdin(value: Any) -> bytes:
+    return _encoded(_text(value))
+
+
+def _folder(value: Any) -> str:
+    text = _word(value)
+    if not text:
+        raise ValueError('got ""; wanted the path of a folder')
+    return text
+
+
+def _env(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"got {_shown(value)}; wanted an object of strings")
+    for name, text in value.items():
+        if not _word(name) or "=" in name:
+            raise ValueError(f'got the name {_shown(name)}; wanted one that is not empty and has no "="')
+        _word(text)
+    return value
+
+
+def _word(value: Any) -> str:
+    """A string that the kernel can pass to a program."""
+    text = _text(value)
+    size = len(_encoded(text))
+    if size > MAX_ARGUMENT_BYTES:
+        raise ValueError(
+            f"a string has {size} bytes; the kernel passes at most {MAX_ARGUMENT_BYTES} in one: send more as stdin"
+        )
+    if "\0" in text:
+        raise ValueError("a string has a NUL character; the kernel cannot pass it")
+    return text
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"got {_shown(value)}; wanted a string")
+    return value
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"a string is not Unicode: {exc.reason} at {exc.start}") from exc
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "command": _line,
+    "argv": _argv,
+    "timeout": _timeout,
+    "stdin": _stdin,
+    "cwd": _folder,
+    "env": _env,
+}

@@ -1,0 +1,132 @@
+"""The running agent: its socket, its signals, uvicorn; SIGTERM and SIGINT end the commands and then the process."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from . import logs
+from .app import App, Checks
+from .children import Children
+from .commands import GRACE_S, KILL_S, Commands
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Longer than any client keeps an idle connection (Google's front ends: 600 s), so that it is never the server that
+# closes one just as the next command is on its way.
+KEEP_ALIVE_S = 620
+STOP_S = int(GRACE_S + KILL_S) + 1  # for the answers of the commands that a stop has ended; Cloud Run gives 10 s
+CANNOT_SERVE = 1
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    logs.to_stderr()
+    try:
+        with _listening(settings) as listener:
+            asyncio.run(_serve(settings, listener))
+    except OSError as exc:
+        log.error("cannot serve", extra={"error": str(exc), "socket": settings.socket, "port": settings.port})
+        return CANNOT_SERVE
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the signals to us: its own handling would end the process by the signal, not by exit 0."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_listening()
+
+
+class _Verifier:
+    """The ticket check, loaded in a thread while the server already answers /health."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loading: asyncio.Future[Checks] | None = None
+
+    async def __call__(self) -> Checks:
+        return await self.load()
+
+    def load(self) -> asyncio.Future[Checks]:
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().run_in_executor(None, self._load)
+        return self._loading
+
+    def _load(self) -> Checks:
+        from .tickets import Tickets
+
+        tickets = Tickets(self._settings.session_id, self._settings.ticket_keys, clock=time.time)
+        gc.collect()
+        gc.freeze()  # modules live for ever: no collection need look at them again
+        return tickets
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    with Children(settings.workdir) as children:
+        commands = Commands(children, settings.environment, settings.output_limit_bytes)
+        verifier = _Verifier(settings)
+        boot_id = os.urandom(16).hex()
+        config = uvicorn.Config(
+            App(boot_id, verifier, commands),
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        server = _Server(config, verifier.load)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        log.info("agent serves", extra={"session_id": settings.session_id, "boot_id": boot_id})
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]))
+            await stop.wait()
+            log.info("agent stops")
+            server.should_exit = True
+            await commands.stop()
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """A bound socket; a Unix socket of a predecessor is replaced, and ours removed at the end."""
+    if settings.socket is None:
+        with socket.create_server(("", settings.port or 0)) as listener:
+            yield listener
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        path = Path(settings.socket)
+        path.unlink(missing_ok=True)
+        listener.bind(settings.socket)
+        path.chmod(0o666)  # the gateway may be another user; the socket's folder says who comes near
+        listener.listen()
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
