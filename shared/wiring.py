@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shared.tasks import CloudTasks
 
 MAX_CONNECTIONS = 1000  # one function instance may hold as many commands as its concurrency; beyond, they queue
+IDLE_S = 3.0  # before uvicorn's 5 s: a command must not be sent on a connection that the agent is about to close
 
 
 def utc_now() -> datetime:
@@ -113,7 +114,7 @@ class Services:
     def http(self) -> "httpx.AsyncClient":
         import httpx
 
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+        limits = httpx.Limits(MAX_CONNECTIONS, MAX_CONNECTIONS, keepalive_expiry=IDLE_S)
         client = httpx.AsyncClient(limits=limits, trust_env=False)
         self._closing.push_async_callback(client.aclose)
         return client

@@ -44,12 +44,13 @@ class Workspaces:
     async def pass_on(self, service: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request with the agent's answer. `path` is what follows the service's name, percent-encoded.
 
-        503 workspace_unreachable: there is no agent. 502 workspace_lost: it went away. A client that goes away takes
-        its connection to the agent with it.
+        503 workspace_unreachable: there is no agent. 502 workspace_lost: it went away. 404: no service can be called
+        that. A client that goes away takes its connection to the agent with it.
         """
+        if not SERVICE.fullmatch(service):
+            await _refusal(404, "not_found", f"'{service}' is not a service's name")(scope, receive, send)
+            return
         try:
-            if not SERVICE.fullmatch(service):
-                raise Unreachable(f"'{service}' is not a service's name")
             async with self._connected(service) as exchange:
                 await exchange.run(path, scope, receive, send)
         except Unreachable as exc:

@@ -98,7 +98,6 @@ class Root:
     def close(self) -> None:
         """Release the lock; idempotent."""
         if self._lock >= 0:
-            (self._sockets / ".lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = -1
 
@@ -110,22 +109,19 @@ class Root:
 
 def delete_tree(folder: Path) -> None:
     """Delete a folder with anything a session may have put there, following no link; one that is gone is no error."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder, onerror=_unlock)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
         return
+    except PermissionError:  # the session closed a folder to its owner, who is us
+        _open_folders(folder)
+        shutil.rmtree(folder)
 
 
-def _unlock(function: object, path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
-    """A session may have closed a folder to its owner, who is us: open it and go on."""
-    if isinstance(failure[1], FileNotFoundError):
-        return
-    if not isinstance(failure[1], PermissionError):
-        raise failure[1]
-    parent = Path(path).parent
-    for entry in (parent, Path(path)):
-        if not entry.is_symlink() and entry.is_dir():
-            entry.chmod(0o700)
-    if Path(path).is_dir() and not Path(path).is_symlink():
-        shutil.rmtree(path)
-    else:
-        Path(path).unlink(missing_ok=True)
+def _open_folders(folder: Path) -> None:
+    waiting = [str(folder)]
+    while waiting:
+        current = waiting.pop()
+        os.chmod(current, 0o700)  # noqa: PTH101
+        with os.scandir(current) as entries:
+            waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -16,7 +16,8 @@ from google.api_core import exceptions
 from google.cloud.run_v2 import types
 
 from infra.emulators.run import resources
-from infra.emulators.run.containers import Containers, Observed, Phase, StartFailed, Superseded, Wanted
+from infra.emulators.run.containers import Containers, Superseded
+from infra.emulators.run.keeper import Observed, Phase, StartFailed, Wanted
 from infra.emulators.run.names import Location, ServiceName
 from infra.emulators.run.resources import Reason, State
 from infra.emulators.run.specs import Folders, wanted_container

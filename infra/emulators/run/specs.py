@@ -7,7 +7,7 @@ from pathlib import Path
 from google.cloud.run_v2 import types
 
 from infra.emulators.run.container_rules import DEFAULT_PORT, cpu_of, memory_of
-from infra.emulators.run.containers import StartFailed, Wanted
+from infra.emulators.run.keeper import StartFailed, Wanted
 from infra.emulators.run.probe import StartupProbe
 from infra.sandbox.spec import AGENT_SOCKET, ContainerSpec, Limits, Mount
 

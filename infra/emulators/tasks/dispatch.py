@@ -151,7 +151,7 @@ class Dispatcher:
         next_us = (called_us or failure.at_us) + int(wait_s * 1_000_000)
         facts = {"task": task.name, "attempt": task.dispatch_count, "status": failure.message}
         ends_us = message.create_time.ToMicroseconds() + RETENTION_US
-        if retry.exhausted(task.dispatch_count, since_first_s) :
+        if retry.exhausted(task.dispatch_count, since_first_s) or next_us > ends_us:
             log.warning("task given up", extra=facts)
             await self._thread.run(self._store.end_task, task.name, self._clock.now_us())
             return

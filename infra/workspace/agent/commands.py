@@ -107,7 +107,9 @@ async def _end_of_everybody() -> None:
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
-    while not alone() and time.monotonic() < deadline:
+    while not alone():
+        if time.monotonic() > deadline:
+            return
         await asyncio.sleep(LOOK_S)
 
 

@@ -32,6 +32,7 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     logs.to_stderr()
     try:
+        Path("/proc/self/stat").read_bytes()  # without /proc a command's family could not be found, nor ended
         with _listening(settings) as listener:
             asyncio.run(_serve(settings, listener))
     except OSError as exc:
