@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.sandbox.spec import SandboxUnavailable, check_socket_path
+from infra.sandbox.spec import WORKSPACE, Mount, SandboxError, SandboxUnavailable, check_socket_path
 
 _SHARED = "run"  # what the container sees of sockets/<name>
 _POLL_S = 0.002
@@ -42,11 +42,12 @@ class Folders:
     def agent_socket(self) -> Path:
         return self.sockets / "agent.sock"
 
-    def make(self) -> None:
-        """Create what is missing, with empty sockets. Raises SandboxError for a socket path that is too long."""
+    def make(self, mounts: tuple[Mount, ...] = ()) -> None:
+        """Create what is missing, with empty sockets. Raises SandboxError: a socket path too long, a mount misplaced."""
         check_socket_path(self.agent_socket)
         self.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.state.chmod(0o700)
+        _make_mount_points(((WORKSPACE, self.workspace), *((m.target, m.source) for m in mounts)))
         delete_tree(self.sockets)
         self.shared.mkdir(mode=0o700, parents=True)
         self.sockets.chmod(0o700)
@@ -105,6 +106,22 @@ class Root:
         for folder in list(self._sockets.iterdir()):
             if folder.is_dir() and (folder / _SHARED).is_dir():
                 yield folder
+
+
+def _make_mount_points(shown: tuple[tuple[str, Path], ...]) -> None:
+    """Where a mount lies within another one, make its folder there: bubblewrap would follow a session's links."""
+    for target, _ in shown[1:]:
+        around = [(t, s) for t, s in shown if target.startswith(f"{t}/")]
+        if not around:
+            continue
+        outer, source = max(around, key=lambda pair: len(pair[0]))
+        place = source
+        for part in target.removeprefix(f"{outer}/").split("/"):
+            place = place / part
+            with contextlib.suppress(FileExistsError):
+                place.mkdir(mode=0o755)
+            if place.is_symlink() or not place.is_dir():
+                raise SandboxError(f"mount {target}: {place.relative_to(source)} in {outer} is not a folder")
 
 
 def delete_tree(folder: Path) -> None:

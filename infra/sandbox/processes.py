@@ -77,9 +77,10 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    def terminate(self) -> None:
+    def kill_session(self) -> None:
+        """Kill it and what it started, as far as that stayed in its process group."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+            os.killpg(self.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
         stream = self._process.stdout

@@ -15,6 +15,9 @@ EGRESS_SOCKET = f"{SOCKETS}/egress.sock"
 INSIDE_ID = 1000  # uid and gid of the session's user inside, as in the cloud images
 
 SUN_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1: man 7 unix
+MINIMUM_MEMORY_BYTES = 64 << 20  # the agent alone takes about 40 MB
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc", "dev", "sys", "run", "tmp", "var")
+_OURS = ("/opt/onmemos", "/opt/python")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a DNS label: names become folders and cgroups
 
 
@@ -110,6 +113,25 @@ def check_name(name: str) -> None:
     """Raise SandboxError for a name that cannot be a folder, a cgroup and a host name."""
     if not _NAME.fullmatch(name):
         raise SandboxError(f"container name {name!r}: wanted lower-case letters, digits and '-', at most 63")
+
+
+def check_spec(spec: ContainerSpec) -> None:
+    """Raise SandboxError for a container that cannot be started as described on any machine."""
+    check_name(spec.name)
+    for name, value in spec.env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise SandboxError(f"environment variable {name!r}: wanted a name without '=' and no NUL bytes")
+    for mount in spec.mounts:
+        parts = mount.target.split("/")
+        if parts[0] or len(parts) < 2 or any(p in ("", ".", "..") for p in parts[1:]) or "\0" in mount.target:
+            raise SandboxError(f"mount target {mount.target!r}: wanted an absolute path like /mnt/bucket")
+        if parts[1] in _SYSTEM or any(f"{mount.target}/".startswith(f"{p}/") for p in _OURS):
+            raise SandboxError(f"mount target {mount.target!r}: that folder is the system's")
+        if not mount.source.is_dir():
+            raise SandboxError(f"mount source {mount.source}: wanted a folder that exists")
+    limits = spec.limits
+    if limits.memory_bytes < MINIMUM_MEMORY_BYTES or limits.processes < 1 or limits.cpu <= 0:
+        raise SandboxError(f"limits {limits}: wanted cpu > 0, processes ≥ 1, memory ≥ {MINIMUM_MEMORY_BYTES} bytes")
 
 
 def check_socket_path(path: Path) -> None:

@@ -372,6 +372,23 @@ async def test_run_delivers_again_what_is_in_flight(cloud: Stack, clock: FakeClo
     assert await gone(cloud)
 
 
+async def test_a_task_that_is_being_run_is_not_delivered_a_second_time_when_it_is_due(
+    cloud: Stack, clock: FakeClock
+) -> None:
+    await cloud.queue(retry_config=SLOW)
+    gate = Gate()
+    cloud.target.answer = gate
+    await cloud.task("t", schedule_time=after(clock, 60))
+    await cloud.client.run_task(name=TASK)
+    await cloud.target.received(1)
+    clock.advance(60)
+    await cloud.task("next")
+    await cloud.target.received(2)
+    gate.open()
+    await cloud.settled()
+    assert [request.task for request in cloud.target.requests] == ["t", "next"]
+
+
 async def test_a_task_deleted_in_flight_is_not_tried_again(cloud: Stack, clock: FakeClock) -> None:
     await cloud.queue(retry_config=SLOW)
     for number, end in enumerate((cloud.client.delete_task, cloud.client.purge_queue, cloud.client.delete_queue)):
@@ -431,6 +448,17 @@ async def test_the_rate_is_held_after_the_burst(cloud: Stack, clock: FakeClock) 
         clock.advance(0.001)
         await cloud.target.received(burst + more)
         await cloud.settled()
+
+
+async def test_tasks_that_were_deleted_use_up_no_rate(cloud: Stack) -> None:
+    await cloud.queue(rate_limits={"max_dispatches_per_second": 1})
+    await cloud.client.pause_queue(name=QUEUE)
+    for number in range(20):
+        await cloud.task(f"t{number:02}")
+    for number in range(15):
+        await cloud.client.delete_task(name=f"{QUEUE}/tasks/t{number:02}")
+    await cloud.client.resume_queue(name=QUEUE)
+    await cloud.target.received(5)
 
 
 async def test_a_call_that_its_client_gives_up_still_comes_to_its_end(cloud: Stack) -> None:

@@ -135,7 +135,7 @@ class Dispatcher:
     async def _begin(self, lane: Lane, name: str, due_us: int) -> StoredTask | None:
         task = await self._thread.run(self._store.begin_attempt, name, due_us, self._clock.now_us())
         if task is None:
-            lane.bucket.give_back()
+            pass
         return task
 
     async def _conclude(
@@ -156,8 +156,7 @@ class Dispatcher:
             await self._thread.run(self._store.end_task, task.name, self._clock.now_us())
             return
         log.info("task attempt failed", extra={**facts, "retry_in_s": wait_s})
-        others = await self._thread.run(self._store.fail_attempt, task.name, failure, next_us)
-        if others == 0:
+        if await self._thread.run(self._store.fail_attempt, task.name, failure, next_us):
             heapq.heappush(lane.due, (next_us, task.name))
 
 

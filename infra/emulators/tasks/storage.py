@@ -231,13 +231,10 @@ class TaskStore:
             ).rowcount
             return self.task(name) if begun else None
 
-    def fail_attempt(self, name: str, failure: Failure, schedule_us: int) -> int | None:
-        """Note the failure and when the task is next due.
-
-        How many attempts are still in flight; None: the task is gone.
-        """
+    def fail_attempt(self, name: str, failure: Failure, schedule_us: int) -> bool:
+        """Note the failure and when the task is next due; False: the task is gone."""
         with self._transaction():
-            self._db.execute(
+            noted = self._db.execute(
                 "UPDATE tasks SET in_flight = max(in_flight - 1, 0), response_count = response_count + ?,"
                 " execution_count = execution_count + ?, previous_response = ?, schedule_us = ?,"
                 " attempt_response_us = ?, attempt_code = ?, attempt_message = ? WHERE name = ?",
@@ -252,8 +249,7 @@ class TaskStore:
                     name,
                 ),
             )
-            row = self._db.execute("SELECT in_flight FROM tasks WHERE name = ?", (name,)).fetchone()
-            return None if row is None else int(row[0])
+            return noted.rowcount > 0
 
     def end_task(self, name: str, now_us: int) -> bool:
         """Delete the task and block its name; False: it is gone already."""

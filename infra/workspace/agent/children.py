@@ -19,8 +19,8 @@ from .errors import BadRequest, CannotExecute, Exhausted
 
 SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"  # when the environment has none
-# Python ignores these two, and what is ignored stays ignored across exec: `yes | head` would never end.
-RESTORED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+# What is ignored stays ignored across exec, and Python ignores SIGPIPE: `yes | head` would never end.
+RESTORED_SIGNALS = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
 NO_ROOM = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 NO_SUCH_PROGRAM = frozenset({errno.ENOENT, errno.ENOTDIR})
 

@@ -1,0 +1,42 @@
+"""The queues that Terraform makes in the cloud, made here with the same client."""
+
+import grpc.aio
+from google.api_core import exceptions
+from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
+from google.protobuf.duration_pb2 import Duration
+
+TIMEOUT_S = 10.0
+UNLIMITED = -1
+
+
+def _retries(attempts: int, first_s: float, longest_s: float) -> tasks_v2.RetryConfig:
+    return tasks_v2.RetryConfig(
+        max_attempts=attempts,
+        min_backoff=Duration(nanos=round(first_s * 1e9)),
+        max_backoff=Duration(seconds=round(longest_s)),
+        max_doublings=6,
+    )
+
+
+# A session that cannot be provisioned fails by itself after 15 minutes; what must go away is tried until it has gone.
+STEPS = {
+    "provision": _retries(100, 0.2, 10),
+    "expire": _retries(UNLIMITED, 0.5, 60),
+    "teardown": _retries(UNLIMITED, 0.2, 60),
+}
+
+
+async def ensure_queues(emulator: str, parent: str, queue: str) -> None:
+    """Make each step's queue below `parent`, or give the one that is there these retries.
+
+    `emulator` is Cloud Tasks' "host:port"; `queue` holds `{step}`.
+    """
+    async with grpc.aio.insecure_channel(emulator) as channel:
+        client = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
+        for step, retries in STEPS.items():
+            wanted = tasks_v2.Queue(name=f"{parent}/queues/{queue.format(step=step)}", retry_config=retries)
+            try:
+                await client.create_queue(parent=parent, queue=wanted, timeout=TIMEOUT_S)
+            except exceptions.AlreadyExists:
+                await client.update_queue(queue=wanted, update_mask={"paths": ["retry_config"]}, timeout=TIMEOUT_S)

@@ -1,0 +1,140 @@
+"""The gateway and the functions in one process: `python -m infra.local.serve`, started by the stack.
+
+The stack binds the two ports and passes them on. It sends one line of JSON, the functions' environment, when everything
+that they need is up; until then this process loads. It prints a line when it answers, and ends on SIGTERM, or when its
+standard input ends.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+import main as _  # noqa: F401  # fills the tables of shared.http
+from infra.local.calls import Functions
+from infra.local.functions_host import FunctionsHost
+from infra.local.gateway import Gateway
+from infra.local.queues import ensure_queues
+from infra.local.workspaces import Workspaces
+from shared.http import FUNCTIONS, ROUTES
+from shared.models import Caller, SessionFilter
+from shared.wiring import Services, services
+
+KEEP_ALIVE_S = 610  # Google's front ends': cloud.google.com/load-balancing/docs/https/#timeout-keepalive-client
+STOP_GRACE_S = 1  # for requests that are being answered
+
+# What the functions import at their first use: here while the emulators start.
+LOADED_AHEAD = ("shared.agent", "shared.buckets", "shared.providers.cloud_run", "shared.store", "shared.tasks")
+
+
+class Server(uvicorn.Server):
+    """One of several servers on a loop: signals are the program's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server(app: Any) -> Server:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,  # the functions log each of their calls
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_GRACE_S,
+    )
+    return Server(config)
+
+
+async def warm(app: Services) -> None:
+    """Load the clients and open their connections, so that the first session doesn't wait for that."""
+    nobody = Caller(tenant="-", key_id="", scopes=frozenset())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(app.sessions.list(nobody, SessionFilter(), 1, None))
+        group.create_task(_first(app.buckets.list()))
+        group.create_task(_first(app.tasks.list()))
+        for provider in app.providers.values():
+            group.create_task(_first(provider.session_ids()))
+
+
+async def _first(items: Any) -> None:
+    async with contextlib.aclosing(items):
+        async for _ in items:
+            return
+
+
+async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not await asyncio.to_thread(_take_environment):
+        return
+    threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), name="stdin", daemon=True).start()
+    app = services()
+    calls = Functions(FUNCTIONS, ROUTES)
+    servers = {
+        gateway: server(Gateway(ROUTES.values(), calls, Workspaces(sockets))),
+        functions_host: server(FunctionsHost(calls)),
+    }
+    try:
+        async with asyncio.TaskGroup() as group:
+            for listener, each in servers.items():
+                group.create_task(each.serve(sockets=[listener]))
+            settings = app.settings
+            parent = f"projects/{settings.project}/locations/{settings.location}"
+            await ensure_queues(settings.tasks_host, parent, settings.queue)
+            await warm(app)
+            sys.stdout.write('{"ready": true}\n')
+            sys.stdout.flush()
+            await stop.wait()
+            for each in servers.values():
+                each.should_exit = True
+    finally:
+        await app.close()
+
+
+def _take_environment() -> bool:
+    """Wait for the line that holds the environment; False: the stack ended instead."""
+    line = sys.stdin.readline()
+    os.environ.update(json.loads(line) if line else {})
+    return bool(line)
+
+
+def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """In a thread: an event loop cannot watch every kind of file that may be the standard input."""
+    sys.stdin.read()
+    with contextlib.suppress(RuntimeError):  # the loop is closed already
+        loop.call_soon_threadsafe(stop.set)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.serve", description=__doc__)
+    parser.add_argument("--gateway-fd", type=int, required=True, help="descriptor of the gateway's listening socket")
+    parser.add_argument("--functions-fd", type=int, required=True, help="descriptor of the functions' listening socket")
+    parser.add_argument("--sockets", type=Path, required=True, help="folder of the workspaces' Unix sockets")
+    options = parser.parse_args()
+    for module in LOADED_AHEAD:
+        importlib.import_module(module)
+    listeners = (socket.socket(fileno=options.gateway_fd), socket.socket(fileno=options.functions_fd))
+    uvloop.run(run(*listeners, options.sockets))
+
+
+if __name__ == "__main__":
+    main()

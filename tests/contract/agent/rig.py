@@ -1,0 +1,138 @@
+"""A real agent process on a Unix socket, and a client that holds a ticket for it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+AGENT_PARENT = Path(__file__).parents[3] / "infra" / "workspace"
+SESSION = "ws-test-agent-1"
+KEY = Ed25519PrivateKey.generate()
+BOOT_LIMIT_S = 20.0
+
+
+def jwk_set(key: Ed25519PrivateKey = KEY, kid: str = "k1") -> str:
+    jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key()))
+    return json.dumps({"keys": [{**jwk, "kid": kid, "alg": "EdDSA", "use": "sig"}]})
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """What the control plane puts into a ticket; a change to None leaves the claim out."""
+    now = int(time.time())
+    good = {"iss": "onmemos", "aud": SESSION, "sub": "test", "iat": now, "exp": now + 300, "jti": "j1"}
+    return {name: value for name, value in {**good, **changes}.items() if value is not None}
+
+
+def ticket(key: Ed25519PrivateKey = KEY, kid: str | None = "k1", **changes: Any) -> str:
+    return jwt.encode(claims(**changes), key, "EdDSA", headers={"kid": kid} if kid else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A running agent: `folder` is its work folder."""
+
+    process: subprocess.Popen[bytes]
+    socket: Path
+    folder: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def resident_mb(self) -> float:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator["Client"]:
+        transport = httpx.AsyncHTTPTransport(uds=str(self.socket), limits=httpx.Limits(max_connections=None))
+        async with httpx.AsyncClient(transport=transport, base_url="http://agent", timeout=30) as http:
+            yield Client(http)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Calls with a good ticket."""
+
+    http: httpx.AsyncClient
+
+    async def post(self, **fields: Any) -> httpx.Response:
+        return await self.http.post("/v1/execute", json=fields, headers={"Authorization": f"Bearer {ticket()}"})
+
+    async def run(self, command: str | None = None, **fields: Any) -> dict[str, Any]:
+        """The outcome; anything but 200 fails the test."""
+        response = await self.post(**fields if command is None else {"command": command, **fields})
+        assert response.status_code == 200, response.text
+        outcome = response.json()
+        assert isinstance(outcome, dict)
+        return outcome
+
+
+@contextmanager
+def running(
+    folder: Path, environment: Mapping[str, str] | None = None, *, prefix: tuple[str, ...] = ()
+) -> Iterator[Agent]:
+    """An agent that answers /health; `prefix` is what to start it with instead of `python -m agent`."""
+    with tempfile.TemporaryDirectory(prefix="agent-") as short:  # a socket's path has at most 107 bytes
+        socket = Path(short) / "agent.sock"
+        process = start({**settings(folder, socket), **(environment or {})}, prefix=prefix)
+        try:
+            wait_until_healthy(process, socket)
+            yield Agent(process, socket, folder)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def settings(folder: Path, socket: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "WORKSPACE_ID": SESSION,
+        "NAMESPACE": "test",
+        "USER": "developer",
+        "BUCKET_NAME": "onmemos-test-developer",
+        "ONMEMOS_AGENT_SOCKET": str(socket),
+        "ONMEMOS_AGENT_WORKDIR": str(folder),
+        "ONMEMOS_TICKET_KEYS": jwk_set(),
+    }
+
+
+def start(environment: Mapping[str, str], *, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        prefix or (sys.executable, "-m", "agent"), cwd=AGENT_PARENT, env=environment, stderr=subprocess.PIPE
+    )
+
+
+def wait_until_healthy(process: subprocess.Popen[bytes], socket: Path) -> None:
+    deadline = time.monotonic() + BOOT_LIMIT_S
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://agent") as http:
+        while True:
+            try:
+                http.get("/health")
+            except httpx.TransportError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    stderr = process.stderr.read() if process.stderr and process.poll() is not None else b""
+                    raise AssertionError(f"the agent did not start: {stderr.decode()}") from None
+                time.sleep(0.005)
+            else:
+                return
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,119 @@
+"""What only the Cloud Run provider does, against the emulator: the service it asks for, and the cloud's refusals."""
+
+from dataclasses import replace
+
+import grpc.aio
+import pytest
+from google.cloud import run_v2
+from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
+
+from shared.errors import InvalidRequest, ProviderUnavailable, ProvisioningFailed
+from shared.models import Resources
+from shared.providers.base import Health
+from shared.providers.cloud_run import CloudRun
+from tests.contract.cloud_run_rig import Rig, a_service
+from tests.contract.providers.conftest import SETTINGS
+from tests.fakes import a_session
+
+BUCKET = "onmemos-test-developer-1761998400"
+
+
+@pytest.fixture
+def provider(rig: Rig) -> CloudRun:
+    (rig.buckets / BUCKET).mkdir(parents=True)
+    return CloudRun(lambda: rig.services, SETTINGS)
+
+
+async def test_one_instance_of_the_templates_image_with_the_bucket_mounted(provider: CloudRun, rig: Rig) -> None:
+    session = a_session(labels={"team": "x"}, resources=Resources(2.0, 4 << 30), egress=False)
+    workspace = await provider.create(session, {"A": "1"}, BUCKET)
+    service = await rig.get(workspace.details["service_name"])
+    assert dict(service.labels) == {"team": "x", "onmemos-session": session.id}
+    assert workspace.url == service.uri == f"http://localhost:8080/run/onmemos-{session.id}"
+    assert (service.template.scaling.min_instance_count, service.template.scaling.max_instance_count) == (1, 1)
+    (container,) = rig.runtime.running()
+    assert container.spec.image == "onmemos/workspace-python:local"
+    assert container.spec.env["A"] == "1"
+    assert container.spec.limits.memory_bytes == 4 << 30
+    assert not container.spec.egress
+    assert [(mount.source.name, mount.target) for mount in container.spec.mounts] == [(BUCKET, "/data")]
+
+
+async def test_the_sandboxs_facts_are_in_the_details(provider: CloudRun) -> None:
+    workspace = await provider.create(a_session(), {}, BUCKET)
+    assert workspace.details["isolation"] == "none"
+    assert workspace.details["egress"] == "none"
+
+
+async def test_a_workspace_that_cannot_start_fails_with_the_clouds_reason(provider: CloudRun, rig: Rig) -> None:
+    rig.runtime.refuse = 100
+    with pytest.raises(ProvisioningFailed, match="no sandbox today"):
+        await provider.create(a_session(), {}, BUCKET)
+    assert (await provider.inspect(a_session().id)).health is not Health.READY
+    with pytest.raises(ProvisioningFailed):
+        await provider.create(a_session(), {}, BUCKET)
+    await provider.delete(a_session().id)
+
+
+async def test_a_bucket_that_does_not_exist_fails_the_workspace(provider: CloudRun) -> None:
+    with pytest.raises(ProvisioningFailed, match="onmemos-none-me-1756062811"):
+        await provider.create(a_session(), {}, "onmemos-none-me-1756062811")
+
+
+async def test_a_foreign_service_is_never_listed(provider: CloudRun, rig: Rig) -> None:
+    await rig.create("shop")
+    impostor = a_service()
+    impostor.labels = {"onmemos-session": "ws-of-another-name"}
+    await rig.create("onmemos-impostor", impostor)
+    assert [found async for found in provider.session_ids()] == []
+    assert rig.runtime.running()
+
+
+async def test_a_container_that_died_is_not_ready(provider: CloudRun, rig: Rig) -> None:
+    session = a_session()
+    await provider.create(session, {}, BUCKET)
+    rig.runtime.refuse = 100
+    rig.runtime.running()[0].crash(137)
+    await rig.until(f"onmemos-{session.id}", run_v2.Condition.State.CONDITION_FAILED)
+    condition = await provider.inspect(session.id)
+    assert condition.health is Health.FAILED
+    assert condition.reason
+
+
+@pytest.mark.parametrize(
+    ("resources", "field"),
+    [
+        (Resources(0.5, 1 << 30), "resources.cpu"),
+        (Resources(3, 1 << 30), "resources.cpu"),
+        (Resources(1, 5 << 30), "resources.memory"),
+        (Resources(4, 1 << 30), "resources.memory"),
+        (Resources(1, 1 << 28), "resources.memory"),
+    ],
+)
+def test_a_size_that_cloud_run_does_not_have_is_refused_before(resources: Resources, field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        CloudRun(lambda: pytest.fail("no call is needed"), SETTINGS).check(resources, egress=True)
+    assert list(refusal.value.errors) == [field]
+
+
+def test_closed_networks_are_offered_only_where_there_is_one() -> None:
+    open_only = CloudRun(lambda: pytest.fail("no call is needed"), replace(SETTINGS, closed_subnetwork=""))
+    with pytest.raises(InvalidRequest, match=r"network\.egress"):
+        open_only.check(Resources(), egress=False)
+
+
+async def test_an_api_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.providers.cloud_run.CALL_TIMEOUT_S", 0.3)
+    channel = grpc.aio.insecure_channel("127.0.0.1:9")  # discard: nobody listens
+    away = CloudRun(
+        lambda: run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel)), SETTINGS
+    )
+    with pytest.raises(ProviderUnavailable):
+        await away.create(a_session(), {}, BUCKET)
+    with pytest.raises(ProviderUnavailable):
+        await away.inspect(a_session().id)
+    with pytest.raises(ProviderUnavailable):
+        await away.delete(a_session().id)
+    with pytest.raises(ProviderUnavailable):
+        assert [found async for found in away.session_ids()]
+    await channel.close()
