@@ -8,9 +8,11 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.api_core import exceptions
+from google.api_core.retry import if_exception_type
+from google.api_core.retry_async import AsyncRetry
 from google.cloud import tasks_v2
 
 from shared import names
@@ -18,6 +20,9 @@ from shared.errors import ProviderUnavailable
 from shared.models import Session
 
 TIMEOUT_S = 10.0
+BLIPS = if_exception_type(exceptions.ServiceUnavailable)
+# Tasks have names, so a call that is repeated does nothing twice; a caller of the API waits for this.
+CALL: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": AsyncRetry(BLIPS, initial=0.1, maximum=1.0, timeout=5.0)}
 DISPATCH_DEADLINE_S = 600  # longer than the longest step: a service that takes Cloud Run's four minutes to start
 HORIZON = timedelta(days=29)  # Cloud Tasks schedules at most 30 days ahead; a day for clocks and retries
 
@@ -84,7 +89,7 @@ class CloudTasks:
     async def pending(self) -> AsyncIterator[tuple[str, str]]:
         try:
             for step in FUNCTIONS:
-                async for task in await self._client().list_tasks(parent=self._queue(step), timeout=TIMEOUT_S):
+                async for task in await self._client().list_tasks(parent=self._queue(step), **CALL):
                     session_id = names.session_of_task(task.name.rpartition("/")[2])
                     if session_id is not None:
                         yield session_id, task.name
@@ -93,7 +98,7 @@ class CloudTasks:
 
     async def delete(self, task_name: str) -> None:
         try:
-            await self._client().delete_task(name=task_name, timeout=TIMEOUT_S)
+            await self._client().delete_task(name=task_name, **CALL)
         except exceptions.NotFound:
             return
         except exceptions.GoogleAPIError as exc:
@@ -117,7 +122,7 @@ class CloudTasks:
         if at is not None:
             task.schedule_time = at
         try:
-            await self._client().create_task(parent=self._queue(step), task=task, timeout=TIMEOUT_S)
+            await self._client().create_task(parent=self._queue(step), task=task, **CALL)
         except exceptions.AlreadyExists:
             return
         except exceptions.GoogleAPIError as exc:

@@ -114,7 +114,9 @@ class Services:
     def http(self) -> "httpx.AsyncClient":
         import httpx
 
-        limits = httpx.Limits(MAX_CONNECTIONS, MAX_CONNECTIONS, keepalive_expiry=IDLE_S)
+        limits = httpx.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=IDLE_S
+        )
         client = httpx.AsyncClient(limits=limits, trust_env=False)
         self._closing.push_async_callback(client.aclose)
         return client

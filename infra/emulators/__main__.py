@@ -26,7 +26,8 @@ from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
 from infra.emulators.run.service import SERVICES_PER_REGION, CloudRun
 from infra.emulators.tasks import CloudTasks
-from infra.sandbox import SandboxUnavailable, open_runtime
+from infra.sandbox.runtime import open_runtime
+from infra.sandbox.spec import SandboxUnavailable
 
 HOST = "127.0.0.1"
 PORT_TAKEN = 2  # exit codes

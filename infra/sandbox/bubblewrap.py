@@ -203,7 +203,7 @@ class BubblewrapRuntime:
         running, self._running = self._running, {}
         await asyncio.gather(*(sandbox.stop(grace_s=_CLOSE_GRACE_S) for sandbox in running.values()))
         if self._machine.groups is not None:
-            await self._machine.groups.clean()
+            await self._machine.groups.close()
         self._root.close()
 
     def _lock(self, name: str) -> asyncio.Lock:

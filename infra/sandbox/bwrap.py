@@ -34,10 +34,13 @@ class Arguments:
     options: list[str] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     binds: list[tuple[str, str, bool, bool]] = field(default_factory=list)
+    _there: set[str] = field(default_factory=set)
 
     def add(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
+            self._make_parents(entry.target)
             self.options += self._option(entry)
+            self._there.add(entry.target)
 
     def descriptor(self, content: bytes) -> str:
         """A new inheritable descriptor that reads as `content`."""
@@ -56,6 +59,13 @@ class Arguments:
         name = str(len(self.binds))
         self.binds.append((bind.source, name, bind.read_only, True))
         return f"{dropper.STAGE}/{name}"
+
+    def _make_parents(self, target: str) -> None:
+        """bubblewrap would make them too, but closed to all but their owner."""
+        for parent in [str(p) for p in Path(target).parents][-2::-1]:
+            if parent not in self._there:
+                self.options += ["--perms", "0755", "--dir", parent]
+                self._there.add(parent)
 
     def _option(self, entry: Entry) -> list[str]:
         match entry:

@@ -32,8 +32,11 @@ class Groups(Protocol):
     async def limit(self, name: str, limits: Limits, pid: int) -> Group:
         """Put `pid` and all its future children under `limits`. Raises SandboxError."""
 
-    async def clean(self) -> None:
-        """Remove what an earlier runtime with the same folders left, and the common parent."""
+    async def sweep(self) -> None:
+        """Remove all groups: those that an earlier runtime with the same folders left."""
+
+    async def close(self) -> None:
+        """The same, and their common parent; idempotent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,14 @@ class FolderGroups:
             raise SandboxError(f"control group {name}: {exc}") from exc
         return group
 
-    async def clean(self) -> None:
+    async def sweep(self) -> None:
         for parent in self._parents.values():
             if parent.is_dir():
                 await FolderGroup(tuple(p for p in parent.iterdir() if p.is_dir())).remove()
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
+
+    async def close(self) -> None:
+        await self.sweep()
+        _unmake(self._parents)
 
 
 def settings_v1(controller: str, limits: Limits) -> dict[str, str]:
@@ -234,8 +239,11 @@ class SystemdGroups:
         await _joined(pid, unit)
         return ScopeGroup(self._manager, unit)
 
-    async def clean(self) -> None:
+    async def sweep(self) -> None:
         """Nothing to do: a scope ends with its processes."""
+
+    async def close(self) -> None:
+        """Nothing to do, as above."""
 
 
 async def _joined(pid: int, unit: str) -> None:

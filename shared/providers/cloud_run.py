@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
+from google.api_core.retry import if_exception_type
+from google.api_core.retry_async import AsyncRetry
 from google.cloud import run_v2
 
 from shared import names
@@ -22,6 +24,7 @@ FACTS_PREFIX = "onmemos.dev/"
 AGENT_PORT = 8080
 BUCKET_MOUNT = "/data"
 CALL_TIMEOUT_S = 30.0
+PATIENCE_S = 10.0  # for a cloud API that says UNAVAILABLE: a blip passes, and no caller waits long for an outage
 READY_TIMEOUT_S = (
     300.0  # Cloud Run gives a container 4 minutes to start: cloud.google.com/run/docs/configuring/healthchecks
 )
@@ -67,9 +70,20 @@ class CloudRun:
     name = ProviderName.CLOUD_RUN
     ssh = False
 
-    def __init__(self, client: Callable[[], run_v2.ServicesAsyncClient], settings: CloudRunSettings) -> None:
+    def __init__(
+        self,
+        client: Callable[[], run_v2.ServicesAsyncClient],
+        settings: CloudRunSettings,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._client = client
         self._settings = settings
+        blips = if_exception_type(exceptions.ServiceUnavailable)
+        self._wait: dict[str, Any] = {
+            "timeout": CALL_TIMEOUT_S,
+            "retry": AsyncRetry(blips, initial=0.1, maximum=2.0, timeout=patience_s),
+        }
         self._parent = f"projects/{settings.project}/locations/{settings.location}"
 
     def check(self, resources: Resources, *, egress: bool) -> None:
@@ -95,7 +109,7 @@ class CloudRun:
             parent=self._parent, service_id=service_id, service=self._service(session, env, bucket)
         )
         try:
-            operation = await self._client().create_service(request, timeout=CALL_TIMEOUT_S)
+            operation = await self._client().create_service(request, **self._wait)
             service = await self._finished(operation)
         except exceptions.AlreadyExists:
             service = await self._ready(service_id)
@@ -110,9 +124,7 @@ class CloudRun:
 
     async def inspect(self, session_id: str) -> Condition:
         try:
-            service = await self._client().get_service(
-                name=self._path(names.service_name(session_id)), timeout=CALL_TIMEOUT_S
-            )
+            service = await self._client().get_service(name=self._path(names.service_name(session_id)), **self._wait)
         except exceptions.NotFound:
             return Condition(Health.GONE, "its Cloud Run service does not exist")
         except exceptions.GoogleAPIError as exc:
@@ -122,7 +134,7 @@ class CloudRun:
     async def delete(self, session_id: str) -> None:
         try:
             operation = await self._client().delete_service(
-                name=self._path(names.service_name(session_id)), timeout=CALL_TIMEOUT_S
+                name=self._path(names.service_name(session_id)), **self._wait
             )
             await self._finished(operation)
         except exceptions.NotFound:
@@ -132,7 +144,7 @@ class CloudRun:
 
     async def session_ids(self) -> AsyncIterator[str]:
         try:
-            services = await self._client().list_services(parent=self._parent, timeout=CALL_TIMEOUT_S)
+            services = await self._client().list_services(parent=self._parent, **self._wait)
             async for service in services:
                 session_id = service.labels.get(SESSION_LABEL)
                 if session_id and service.name.rpartition("/")[2] == names.service_name(session_id):
@@ -195,7 +207,7 @@ class CloudRun:
         """The service that a former try made, once ready. Its operation is lost, so its condition is asked for."""
         deadline, pause_s = time.monotonic() + READY_TIMEOUT_S, 0.1
         while time.monotonic() < deadline:
-            service = await self._client().get_service(name=self._path(service_id), timeout=CALL_TIMEOUT_S)
+            service = await self._client().get_service(name=self._path(service_id), **self._wait)
             condition = _condition(service)
             if condition.health is Health.READY:
                 return service

@@ -82,6 +82,11 @@ def memory_of(container: types.Container) -> int:
     return int(parse_quantity(text)) if text else DEFAULT_MEMORY_BYTES
 
 
+def plain_path(mount_path: str) -> str:
+    """Without doubled and trailing slashes."""
+    return "/" + "/".join(part for part in mount_path.split("/") if part)
+
+
 def _check_env(container: types.Container, field: str) -> None:
     """A name may come twice: the last one counts (cloud.google.com/run/docs/reference/rest, Container.env)."""
     if len(container.env) > ENV_LIMIT:
@@ -180,7 +185,7 @@ def _check_mounts(template: types.RevisionTemplate, field: str) -> None:
             raise InvalidArgument(
                 f"Violation in {path}.mount_path: must be an absolute path without ':', got '{mount.mount_path}'."
             )
-        target = "/" + "/".join(part for part in parts if part)
+        target = plain_path(mount.mount_path)
         if target == "/" or any(target == r or target.startswith(f"{r}/") for r in RESERVED_PATHS):
             raise InvalidArgument(f"Violation in {path}.mount_path: '{mount.mount_path}' is reserved.")
         if target in seen:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from google.cloud.run_v2 import types
 
-from infra.emulators.run.container_rules import DEFAULT_PORT, cpu_of, memory_of
+from infra.emulators.run.container_rules import DEFAULT_PORT, cpu_of, memory_of, plain_path
 from infra.emulators.run.keeper import StartFailed, Wanted
 from infra.emulators.run.probe import StartupProbe
 from infra.sandbox.spec import AGENT_SOCKET, ContainerSpec, Limits, Mount
@@ -67,7 +67,7 @@ def _mounts(revision: types.Revision, folders: Folders, name: str) -> list[Mount
             read_only = volume.gcs.read_only or "ro" in volume.gcs.mount_options
         else:
             root, below, read_only = folders.scratch / name / volume.name, Path(mount.sub_path), False
-        mounts.append(Mount(_inside(root, below), mount.mount_path.rstrip("/"), read_only))
+        mounts.append(Mount(_inside(root, below), plain_path(mount.mount_path), read_only))
     return mounts
 
 

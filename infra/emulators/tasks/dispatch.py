@@ -135,7 +135,7 @@ class Dispatcher:
     async def _begin(self, lane: Lane, name: str, due_us: int) -> StoredTask | None:
         task = await self._thread.run(self._store.begin_attempt, name, due_us, self._clock.now_us())
         if task is None:
-            pass
+            lane.bucket.give_back()
         return task
 
     async def _conclude(

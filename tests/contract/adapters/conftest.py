@@ -23,7 +23,16 @@ def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         where = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
-        command = [str(FAKE_GCS), "-backend", "filesystem", "-filesystem-root", str(root), "-log-level", "error", *where]
+        command = [
+            str(FAKE_GCS),
+            "-backend",
+            "filesystem",
+            "-filesystem-root",
+            str(root),
+            "-log-level",
+            "error",
+            *where,
+        ]
         with subprocess.Popen(command) as server:
             try:
                 if _answers(server, f"{url}/storage/v1/b?project=x"):

@@ -1,7 +1,6 @@
 """CloudStorage against fake-gcs-server, held to what the use cases rely on; the fake is held to the same."""
 
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -18,8 +17,8 @@ def client(storage_url: str) -> Client:
 
 
 @pytest.fixture(params=["memory", "fake-gcs-server"])
-async def buckets(request: pytest.FixtureRequest, client: Client) -> AsyncIterator[Buckets]:
-    yield MemoryBuckets() if request.param == "memory" else CloudStorage(lambda: client, "us-central1")
+def buckets(request: pytest.FixtureRequest, client: Client) -> Buckets:
+    return MemoryBuckets() if request.param == "memory" else CloudStorage(lambda: client, "us-central1")
 
 
 @pytest.fixture

@@ -99,9 +99,7 @@ async def test_a_step_is_signed_by_the_account_for_its_function_alone(world: Wor
             identity.verify(authorization[:-8] + "AAAAAAAA", f"{world.url}/provision_session"),
             identity.verify("Bearer nonsense", f"{world.url}/provision_session"),
             identity.verify(None, f"{world.url}/provision_session"),
-            TaskIdentity(http, f"{world.url}/certs", "other@x").verify(
-                authorization, f"{world.url}/provision_session"
-            ),
+            TaskIdentity(http, f"{world.url}/certs", "other@x").verify(authorization, f"{world.url}/provision_session"),
         ):
             with pytest.raises(Unauthenticated):
                 await wrong

@@ -85,6 +85,7 @@ def running(
 ) -> Iterator[Agent]:
     """An agent that answers /health; `prefix` is what to start it with instead of `python -m agent`."""
     with tempfile.TemporaryDirectory(prefix="agent-") as short:  # a socket's path has at most 107 bytes
+        Path(short).chmod(0o777)  # an agent may be another user
         socket = Path(short) / "agent.sock"
         process = start({**settings(folder, socket), **(environment or {})}, prefix=prefix)
         try:

@@ -1,0 +1,111 @@
+"""The agent at its limits and as the first process of a container: no room for a process, orphans to reap."""
+
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.agent.rig import Agent, running
+
+SOON_S = 10.0
+NOBODY = 64_321  # a user that owns nothing: the kernel does not count root's processes
+# Imports what the agent needs, becomes another user (it may not read the interpreter's folder any more), then serves.
+AS_NOBODY = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+import agent.server, agent.tickets, encodings.idna, uvicorn.lifespan.off, uvicorn.protocols.http.httptools_impl
+from agent.__main__ import main
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid({0}); os.setuid({0})
+sys.exit(main())
+"""
+AS_REAPER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans come to us, as to a pid 1
+sys.path.insert(0, os.getcwd())
+from agent.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A work folder that another user may use."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+async def test_without_room_for_a_process_nothing_is_run_and_the_answer_says_so(open_folder: Path) -> None:
+    prefix = (sys.executable, "-c", AS_NOBODY.format(NOBODY))
+    with running(open_folder, prefix=prefix) as agent:
+        async with agent.client() as client:
+            await client.run("true")
+            _, hard = resource.prlimit(agent.pid, resource.RLIMIT_NPROC)
+            resource.prlimit(agent.pid, resource.RLIMIT_NPROC, (0, hard))
+            response = await client.post(command="touch ran")
+            assert (response.status_code, response.json()["code"]) == (503, "workspace_exhausted")
+            assert "no room for another process" in response.json()["detail"]
+            resource.prlimit(agent.pid, resource.RLIMIT_NPROC, (hard, hard))
+            assert (await client.run("ls"))["stdout"] == ""
+
+
+async def test_without_descriptors_nothing_is_run_and_none_is_lost(tmp_path: Path) -> None:
+    with running(tmp_path) as agent:
+        async with agent.client() as client:
+            await client.run("true")
+            before = _descriptors(agent)
+            _, hard = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (len(before) + 3, hard))
+            for _ in range(3):
+                response = await client.post(command="touch ran", stdin="x")
+                assert (response.status_code, response.json()["code"]) == (503, "workspace_exhausted")
+            resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (hard, hard))
+            assert (await client.run("ls"))["stdout"] == ""
+            assert len(_descriptors(agent)) == len(before)
+
+
+async def test_orphans_are_reaped_and_take_no_commands_exit_code(tmp_path: Path) -> None:
+    with running(tmp_path, prefix=(sys.executable, "-c", AS_REAPER)) as agent:
+        async with agent.client() as client:
+            commands = [client.run(f"(sleep 0.0{n % 10}; exit 9) & exit {n}") for n in range(60)]
+            outcomes = await asyncio.gather(*commands)
+            assert [outcome["returncode"] for outcome in outcomes] == list(range(60))
+        async with asyncio.timeout(SOON_S):
+            while _children(agent):
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
+async def test_as_pid_1_it_lets_the_background_clean_up(tmp_path: Path) -> None:
+    unshare = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine gives no user namespaces")
+    with running(tmp_path, prefix=(*unshare, sys.executable, "-m", "agent")) as agent:
+        async with agent.client() as client:
+            trap = "trap 'touch cleaned; exit' TERM; touch ready; while :; do sleep 0.05; done"
+            outcome = await client.run(
+                f"({trap}) >/dev/null 2>&1 & while [ ! -e ready ]; do sleep 0.01; done; echo $PPID"
+            )
+            assert outcome["stdout"] == "1\n"
+        (child,) = _children(agent)
+        os.kill(child, signal.SIGTERM)
+        assert await asyncio.to_thread(agent.process.wait, 10) == 0
+        assert (tmp_path / "cleaned").exists()
+
+
+def _descriptors(agent: Agent) -> list[str]:
+    return [entry.name for entry in Path(f"/proc/{agent.pid}/fd").iterdir()]
+
+
+def _children(agent: Agent) -> list[int]:
+    """Zombies, too."""
+    return list(map(int, Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()))
