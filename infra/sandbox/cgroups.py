@@ -250,10 +250,14 @@ async def _joined(pid: int, unit: str) -> None:
     """The call only queues a job: wait until the process is where it was asked to be."""
     try:
         async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-            while unit not in Path(f"/proc/{pid}/cgroup").read_text():
+            while not _is_in(pid, unit):  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0.005)
     except (TimeoutError, OSError) as exc:
         raise SandboxError(f"systemd scope {unit}: process {pid} did not get into it") from exc
+
+
+def _is_in(pid: int, unit: str) -> bool:
+    return unit in Path(f"/proc/{pid}/cgroup").read_text()
 
 
 async def _call(manager: str, method: str, signature: str, *arguments: str) -> None:

@@ -79,9 +79,7 @@ def clone_tree(source: str) -> int:
     return check(libc.syscall(_OPEN_TREE, _AT_FDCWD, source.encode(), flags), f"open_tree of {source}")
 
 
-def own(
-    source: str, tree: int, uid: int, namespaces: dict[tuple[int, int], int], *, read_only: bool
-) -> None:
+def own(source: str, tree: int, uid: int, namespaces: dict[tuple[int, int], int], *, read_only: bool) -> None:
     """Show `tree` as owned by `uid`; where the file system cannot be idmapped, change its owner on disk."""
     status = os.stat(source)  # noqa: PTH116
     owner = (status.st_uid, status.st_gid)

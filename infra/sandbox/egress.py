@@ -126,8 +126,8 @@ class Pasta:
                 "--userns", f"/proc/self/fd/{user}", "--netns", f"/proc/self/fd/{net}",
             )  # fmt: skip
             # pasta loses its parent-death signal with its change of ids: a shell that sees this process's end kills it.
-            guard = ("/bin/sh", "-c", f'"$@" </dev/null & read -r _ <&{alive}; kill -9 $!', "pasta", *argv)
-            child = await Child.start(guard, pass_fds=(user, net, alive))
+            guard = ("/bin/sh", "-c", '"$@" </dev/null & read -r _; kill -9 $!', "pasta", *argv)
+            child = await Child.start(guard, pass_fds=(user, net), stdin=alive)
             stack.push_async_callback(_end_guarded, child)
             async with _routes_closed(user, net):
                 await _until(lambda: _has_route(pid), lambda: not children(child.pid), "pasta", child)
@@ -141,8 +141,8 @@ class Proxied:
     nameserver = None
     forward_port = FORWARD_PORT
     environment: Mapping[str, str] = {
-        **{name: _PROXY_URL for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")},
-        **{name: _PROXY_URL for name in ("http_proxy", "https_proxy", "all_proxy")},
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), _PROXY_URL),
+        **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _PROXY_URL),
         "NO_PROXY": _NO_PROXY,
         "no_proxy": _NO_PROXY,
     }
@@ -208,11 +208,12 @@ async def _routes_closed(user: int, net: int) -> AsyncIterator[None]:
     try:
         yield
         async with asyncio.timeout(READY_TIMEOUT_S):
-            code = await child.finish()
+            await child.finish()
     except TimeoutError as exc:
         raise SandboxError("routes of a session: the kernel did not answer") from exc
     finally:
         child.kill()
+        code = await child.finish()
     if code:
         raise SandboxError(f"routes of a session: {child.log_tail().strip()}")
 

@@ -43,7 +43,10 @@ class Folders:
         return self.sockets / "agent.sock"
 
     def make(self, mounts: tuple[Mount, ...] = ()) -> None:
-        """Create what is missing, with empty sockets. Raises SandboxError: a socket path too long, a mount misplaced."""
+        """Create what is missing, with empty sockets.
+
+        Raises SandboxError: a socket path is too long, a mount is where the session put something else.
+        """
         check_socket_path(self.agent_socket)
         self.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.state.chmod(0o700)
@@ -84,7 +87,9 @@ class Root:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(self._lock)
-            raise SandboxUnavailable(f"{self._sockets}: another runtime works there; close it or use another folder") from exc
+            raise SandboxUnavailable(
+                f"{self._sockets}: another runtime works there; close it or use another folder"
+            ) from exc
         for stale in self._left_behind():
             delete_tree(stale)
 

@@ -38,13 +38,14 @@ class Child:
         cls,
         argv: Sequence[str],
         *,
+        stdin: int = asyncio.subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
         log: LogTail | None = None,
     ) -> "Child":
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=pass_fds,
@@ -87,6 +88,35 @@ class Child:
         assert stream is not None  # noqa: S101 - asked for above
         while data := await stream.read(_READ_BYTES):
             self._log.add(data)
+
+
+class Watched:
+    """A process that is not our child: its end can be awaited, and a signal cannot hit a later owner of its number."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError: it is gone already."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def kill(self) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+
+    async def ended(self) -> None:
+        """Return once it has ended; the first of a pid namespace ends after all others in it."""
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+        loop.add_reader(self._fd, over.set)
+        try:
+            await over.wait()
+        finally:
+            loop.remove_reader(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def children(pid: int) -> list[int]:

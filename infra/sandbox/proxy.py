@@ -113,7 +113,7 @@ def upstream(request: Request) -> Upstream | None:
     """The proxy that this process's environment names for `request`, None for a direct connection."""
     found = urllib.request.getproxies_environment()
     name = found.get("https" if request.tunnel else "http") or found.get("all")
-    if not name or urllib.request.proxy_bypass_environment(request.host, found):
+    if not name or _bypassed(request.host, found):
         return None
     url = urllib.parse.urlsplit(name if "//" in name else f"http://{name}")
     if url.scheme != "http" or not url.hostname:
@@ -123,6 +123,11 @@ def upstream(request: Request) -> Upstream | None:
         pair = f"{urllib.parse.unquote(url.username)}:{urllib.parse.unquote(url.password or '')}"
         authorization = b"Proxy-Authorization: Basic " + base64.b64encode(pair.encode()) + b"\r\n"
     return Upstream(url.hostname, url.port or 80, authorization)
+
+
+def _bypassed(host: str, proxies: dict[str, str]) -> bool:
+    """NO_PROXY, as the standard library reads it."""
+    return bool(urllib.request.proxy_bypass_environment(host, proxies))  # type: ignore[attr-defined]
 
 
 async def connect(request: Request) -> Streams:

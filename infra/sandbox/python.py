@@ -158,4 +158,3 @@ def precompile(folders: tuple[Path, ...]) -> None:
     for folder in folders:
         if os.access(folder, os.W_OK):
             compileall.compile_dir(folder, quiet=2)
-

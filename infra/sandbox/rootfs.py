@@ -128,9 +128,9 @@ def _shell() -> str:
 
 def writable(spec: ContainerSpec, workspace: Path, sockets: Path) -> Iterator[Entry]:
     """Where the session may write: its work folder, memory-backed /tmp and /dev/shm, and what was mounted for it."""
-    yield Tmpfs("/tmp", spec.limits.memory_bytes // 2)
+    yield Tmpfs("/tmp", spec.limits.memory_bytes // 2)  # noqa: S108 - inside
     yield Directory("/var/lib")
-    yield Symlink("/var/tmp", "../tmp")
+    yield Symlink("/var/tmp", "../tmp")  # noqa: S108 - inside
     yield Symlink("/var/run", "../run")
     yield Bind(str(workspace), WORKSPACE, read_only=False, private=True)
     yield Bind(str(sockets), SOCKETS, read_only=False, private=True)

@@ -128,7 +128,7 @@ def _advice(sysctls: Path = Path("/proc/sys")) -> str:
         (
             "kernel/apparmor_restrict_unprivileged_userns",
             "1",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap that allows userns",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile that lets bwrap",
         ),
     )
     for name, bad, remedy in wanted:

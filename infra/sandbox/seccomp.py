@@ -22,10 +22,11 @@ _FAMILIES = (1, 2, 10, 16)
 # io_uring, openat2 and clone3 take their flags from memory, where a filter cannot look: callers fall back on ENOSYS.
 _NOT_THERE = ("io_uring_setup", "io_uring_enter", "io_uring_register", "openat2", "clone3")
 _REFUSED = (
-    "mount umount2 pivot_root setns move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr "
-    "keyctl add_key request_key bpf perf_event_open userfaultfd open_by_handle_at quotactl swapon swapoff "
-    "kexec_load kexec_file_load init_module finit_module delete_module reboot acct settimeofday"
-).split()
+    "mount", "umount2", "pivot_root", "setns", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount",
+    "fspick", "mount_setattr", "keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd",
+    "open_by_handle_at", "quotactl", "swapon", "swapoff", "kexec_load", "kexec_file_load", "init_module",
+    "finit_module", "delete_module", "reboot", "acct", "settimeofday",
+)  # fmt: skip
 # A setuid file made here would, on the host's disk, belong to whoever runs the stack.
 _MODE_ARGUMENT = {
     "chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2,

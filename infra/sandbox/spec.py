@@ -80,7 +80,8 @@ class Container(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """{"isolation": "bubblewrap|gvisor|docker", "egress": "slirp4netns|pasta|proxy|docker|none", "limits": "cgroup|rlimit|docker"}"""
+        """How it runs: isolation (bubblewrap, gvisor, docker), egress (slirp4netns, pasta, proxy, docker, none), limits
+        (cgroup, rlimit, gvisor, docker)."""
 
     async def wait(self) -> int:
         """Return the exit code once it ended; a death by signal N is 128 + N."""

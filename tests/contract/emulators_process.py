@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -35,7 +36,7 @@ class Running:
     folders: Folders
 
 
-async def start(folders: Folders, *more: str) -> Process:
+async def start(folders: Folders, *more: str, **environment: str) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -43,6 +44,7 @@ async def start(folders: Folders, *more: str) -> Process:
         *("--state", str(folders.state), "--sockets", str(folders.sockets), "--buckets", str(folders.buckets)),
         *more,
         cwd=ROOT,
+        env={**os.environ, **environment},
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,

@@ -65,6 +65,16 @@ async def test_a_taken_port_is_named_with_its_option_in_one_line(folders: Folder
         assert f"port {port} ({option})" in errors
 
 
+async def test_where_nothing_can_be_isolated_it_says_so_in_one_line(folders: Folders) -> None:
+    process = await start(folders, "--sandbox", "docker", PATH="/nowhere", DOCKER_HOST="unix:///nowhere/docker.sock")
+
+    code, errors = await end(process)
+
+    assert code == 3
+    assert len(errors.splitlines()) == 1
+    assert "docker" in errors.lower()
+
+
 async def test_it_ends_when_it_is_told_to(folders: Folders) -> None:
     process = await start(folders)
     await ready(process)

@@ -11,7 +11,8 @@ from infra.emulators.tasks.bucket import TokenBucket
 from infra.emulators.tasks.clock import Alarm, Clock
 from infra.emulators.tasks.delivery import Delivery, Outcome, message_of
 from infra.emulators.tasks.retry import RetryPolicy
-from infra.emulators.tasks.storage import StoredTask, StoreThread, TaskStore
+from infra.emulators.tasks.storage import StoredTask, TaskStore
+from infra.emulators.tasks.thread import StoreThread
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from infra.emulators.tasks.admission import Queue
 from infra.emulators.tasks.clock import Clock, SystemClock
 from infra.emulators.tasks.delivery import Delivery
 from infra.emulators.tasks.dispatch import Dispatcher
-from infra.emulators.tasks.storage import NameBlocked, NameTaken, NoQueue, StoredTask, StoreThread, TaskStore
+from infra.emulators.tasks.storage import NameBlocked, NameTaken, NoQueue, StoredTask, TaskStore
+from infra.emulators.tasks.thread import StoreThread
 from infra.emulators.tasks.views import MAX_QUEUES_PAGE, MAX_TASKS_PAGE, PAGE_BYTES, after, page_size, token_of, view_of
 
 SERVICE = "google.cloud.tasks.v2.CloudTasks"

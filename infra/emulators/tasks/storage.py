@@ -1,21 +1,16 @@
 """Queues, tasks, attempts and tombstones in one SQLite file: what a restart of the process must not lose.
 
-Every public method is one transaction. A store is used from one thread only (see `StoreThread`).
+Every public method is one transaction. A store is used from one thread only (see thread.py).
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from infra.emulators.tasks.admission import Queue
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (name TEXT PRIMARY KEY, message BLOB NOT NULL) WITHOUT ROWID;
@@ -286,19 +281,3 @@ class TaskStore:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-
-class StoreThread:
-    """Where a store lives: a thread of its own, so that the event loop never waits for the disk.
-
-    Calls are done, and answered, in the order in which they were made.
-    """
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cloud-tasks-store")
-
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
-
-    def close(self) -> None:
-        self._executor.shutdown(wait=False)

@@ -81,9 +81,7 @@ def serve(port: int, proxy: str) -> None:
                 _step(connections[number], events, poll, connections)
 
 
-def _accept(
-    listener: socket.socket, proxy: str, poll: select.epoll, connections: dict[int, _Connection]
-) -> None:
+def _accept(listener: socket.socket, proxy: str, poll: select.epoll, connections: dict[int, _Connection]) -> None:
     try:
         inner, _ = listener.accept()
     except OSError:
@@ -102,13 +100,11 @@ def _accept(
         poll.register(end, select.EPOLLIN)
 
 
-def _step(
-    connection: _Connection, events: int, poll: select.epoll, connections: dict[int, _Connection]
-) -> None:
+def _step(connection: _Connection, events: int, poll: select.epoll, connections: dict[int, _Connection]) -> None:
     hung_up = bool(events & (select.EPOLLHUP | select.EPOLLERR))
-    alive = all([pipe.move() for pipe in connection.pipes])
+    there, back = (pipe.move() for pipe in connection.pipes)
     ends = (connection.inner, connection.outer)
-    if alive and not connection.over(hung_up=hung_up):
+    if there and back and not connection.over(hung_up=hung_up):
         for end in ends:
             poll.modify(end, connection.events(end))
         return

@@ -44,7 +44,7 @@ def _limit(which: int, value: int) -> None:
 def _forward(port: int) -> None:
     sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - pathlib costs 8 ms to import
     try:
-        import forwarder  # type: ignore[import-not-found] # noqa: PLC0415
+        import forwarder  # type: ignore[import-not-found]
 
         forwarder.serve(port, "/run/onmemos/egress.sock")
     finally:
@@ -54,7 +54,7 @@ def _forward(port: int) -> None:
 def _agent() -> int:
     sys.path[:0] = [AGENT_PARENT, AGENT_PACKAGES]
     os.environ.setdefault("ONMEMOS_AGENT_SOCKET", "/run/onmemos/agent.sock")
-    import runpy  # noqa: PLC0415 - only the agent's path needs it
+    import runpy
 
     sys.argv = ["agent"]
     runpy.run_module("agent", run_name="__main__", alter_sys=True)

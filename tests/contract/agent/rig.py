@@ -1,12 +1,14 @@
 """A real agent process on a Unix socket, and a client that holds a ticket for it."""
 
+import asyncio
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ AGENT_PARENT = Path(__file__).parents[3] / "infra" / "workspace"
 SESSION = "ws-test-agent-1"
 KEY = Ed25519PrivateKey.generate()
 BOOT_LIMIT_S = 20.0
+SOON_S = 10.0
+NO_TLS = ssl.SSLContext()  # the default one reads every CA certificate, for each client
 
 
 def jwk_set(key: Ed25519PrivateKey = KEY, kid: str = "k1") -> str:
@@ -51,12 +55,21 @@ class Agent:
         return self.process.pid
 
     def resident_mb(self) -> float:
+        return self._memory_mb("VmRSS")
+
+    def peak_mb(self) -> float:
+        return self._memory_mb("VmHWM")
+
+    def descriptors(self) -> list[str]:
+        return [entry.name for entry in Path(f"/proc/{self.pid}/fd").iterdir()]
+
+    def _memory_mb(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator["Client"]:
-        transport = httpx.AsyncHTTPTransport(uds=str(self.socket), limits=httpx.Limits(max_connections=None))
+        transport = httpx.AsyncHTTPTransport(uds=str(self.socket), verify=NO_TLS, limits=httpx.Limits())
         async with httpx.AsyncClient(transport=transport, base_url="http://agent", timeout=30) as http:
             yield Client(http)
 
@@ -118,7 +131,7 @@ def start(environment: Mapping[str, str], *, prefix: tuple[str, ...] = ()) -> su
 
 def wait_until_healthy(process: subprocess.Popen[bytes], socket: Path) -> None:
     deadline = time.monotonic() + BOOT_LIMIT_S
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://agent") as http:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), verify=NO_TLS), base_url="http://agent") as http:
         while True:
             try:
                 http.get("/health")
@@ -137,3 +150,12 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Waits for what has no event: another process's doing."""
+    async with asyncio.timeout(SOON_S):
+        while True:
+            if true():
+                return
+            await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.contract.agent.rig import KEY, SESSION, Agent, Client, claims, running, settings, start, ticket
+from tests.contract.agent.rig import KEY, NO_TLS, SESSION, Agent, Client, claims, running, settings, start, ticket
 
 
 async def test_health_is_open_and_names_this_process(client: Client) -> None:
@@ -115,7 +115,7 @@ def test_on_a_tcp_port_as_in_cloud_run(tmp_path: Path) -> None:
     process = start(environment)
     try:
         with httpx.Client(
-            transport=httpx.HTTPTransport(retries=8), base_url=f"http://127.0.0.1:{port}", timeout=10
+            transport=httpx.HTTPTransport(retries=8, verify=NO_TLS), base_url=f"http://127.0.0.1:{port}", timeout=10
         ) as http:
             assert http.get("/health").json()["status"] == "ok"
     finally:
@@ -145,7 +145,7 @@ def test_the_socket_of_a_dead_agent_is_replaced(tmp_path: Path) -> None:
         assert first.socket.exists()
         second = start(settings(tmp_path, first.socket))
         try:
-            with httpx.Client(transport=httpx.HTTPTransport(uds=str(first.socket), retries=8)) as http:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(first.socket), retries=8, verify=NO_TLS)) as http:
                 assert http.get("http://agent/health").status_code == 200
         finally:
             second.terminate()

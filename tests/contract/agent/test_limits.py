@@ -13,18 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.agent.rig import Agent, running
+from tests.contract.agent.rig import Agent, running, until
 
-SOON_S = 10.0
 NOBODY = 64_321  # a user that owns nothing: the kernel does not count root's processes
 # Imports what the agent needs, becomes another user (it may not read the interpreter's folder any more), then serves.
+# It takes its own room for processes away on SIGUSR1 and gives it back on SIGUSR2.
 AS_NOBODY = """
-import os, sys
+import os, resource, signal, sys
 sys.path.insert(0, os.getcwd())
-import agent.server, agent.tickets, encodings.idna, uvicorn.lifespan.off, uvicorn.protocols.http.httptools_impl
+import concurrent.futures.thread, encodings.idna, uvicorn.lifespan.off, uvicorn.protocols.http.httptools_impl
+import agent.server, agent.tickets
 from agent.__main__ import main
 if os.getuid() == 0:
     os.setgroups([]); os.setgid({0}); os.setuid({0})
+soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (0, hard)))
+signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard)))
 sys.exit(main())
 """
 AS_REAPER = """
@@ -34,6 +38,15 @@ sys.path.insert(0, os.getcwd())
 from agent.__main__ import main
 sys.exit(main())
 """
+
+
+UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def _unshares() -> bool:
+    if shutil.which(UNSHARE[0]) is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
@@ -49,12 +62,11 @@ async def test_without_room_for_a_process_nothing_is_run_and_the_answer_says_so(
     with running(open_folder, prefix=prefix) as agent:
         async with agent.client() as client:
             await client.run("true")
-            _, hard = resource.prlimit(agent.pid, resource.RLIMIT_NPROC)
-            resource.prlimit(agent.pid, resource.RLIMIT_NPROC, (0, hard))
+            agent.process.send_signal(signal.SIGUSR1)
             response = await client.post(command="touch ran")
             assert (response.status_code, response.json()["code"]) == (503, "workspace_exhausted")
             assert "no room for another process" in response.json()["detail"]
-            resource.prlimit(agent.pid, resource.RLIMIT_NPROC, (hard, hard))
+            agent.process.send_signal(signal.SIGUSR2)
             assert (await client.run("ls"))["stdout"] == ""
 
 
@@ -62,7 +74,7 @@ async def test_without_descriptors_nothing_is_run_and_none_is_lost(tmp_path: Pat
     with running(tmp_path) as agent:
         async with agent.client() as client:
             await client.run("true")
-            before = _descriptors(agent)
+            before = agent.descriptors()
             _, hard = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (len(before) + 3, hard))
             for _ in range(3):
@@ -70,7 +82,7 @@ async def test_without_descriptors_nothing_is_run_and_none_is_lost(tmp_path: Pat
                 assert (response.status_code, response.json()["code"]) == (503, "workspace_exhausted")
             resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (hard, hard))
             assert (await client.run("ls"))["stdout"] == ""
-            assert len(_descriptors(agent)) == len(before)
+            assert len(agent.descriptors()) == len(before)
 
 
 async def test_orphans_are_reaped_and_take_no_commands_exit_code(tmp_path: Path) -> None:
@@ -79,17 +91,12 @@ async def test_orphans_are_reaped_and_take_no_commands_exit_code(tmp_path: Path)
             commands = [client.run(f"(sleep 0.0{n % 10}; exit 9) & exit {n}") for n in range(60)]
             outcomes = await asyncio.gather(*commands)
             assert [outcome["returncode"] for outcome in outcomes] == list(range(60))
-        async with asyncio.timeout(SOON_S):
-            while _children(agent):
-                await asyncio.sleep(0.01)
+        await until(lambda: not _children(agent))
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
+@pytest.mark.skipif(not _unshares(), reason="needs user and pid namespaces")
 async def test_as_pid_1_it_lets_the_background_clean_up(tmp_path: Path) -> None:
-    unshare = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
-    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine gives no user namespaces")
-    with running(tmp_path, prefix=(*unshare, sys.executable, "-m", "agent")) as agent:
+    with running(tmp_path, prefix=(*UNSHARE, sys.executable, "-m", "agent")) as agent:
         async with agent.client() as client:
             trap = "trap 'touch cleaned; exit' TERM; touch ready; while :; do sleep 0.05; done"
             outcome = await client.run(
@@ -100,10 +107,6 @@ async def test_as_pid_1_it_lets_the_background_clean_up(tmp_path: Path) -> None:
         os.kill(child, signal.SIGTERM)
         assert await asyncio.to_thread(agent.process.wait, 10) == 0
         assert (tmp_path / "cleaned").exists()
-
-
-def _descriptors(agent: Agent) -> list[str]:
-    return [entry.name for entry in Path(f"/proc/{agent.pid}/fd").iterdir()]
 
 
 def _children(agent: Agent) -> list[int]:
