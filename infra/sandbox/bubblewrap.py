@@ -122,8 +122,12 @@ class Sandbox:
             self._init = Watched(await _child_pid(info))
             self._stack.callback(self._init.close)
             await self._limit(self._init.pid, spec.limits, machine.groups)
+            # The agent can boot meanwhile: no session reaches it before its socket is published below.
+            if not spec.command:
+                os.write(block, b"x")
             await self._stack.enter_async_context(egress.attach(self._init.pid, self._folders.shared))
-            os.write(block, b"x")
+            if spec.command:
+                os.write(block, b"x")
         finally:
             for fd in (*arguments.descriptors, block, info):
                 if fd is not None:

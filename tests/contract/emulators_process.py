@@ -1,12 +1,12 @@
 """The emulators' process with real sandboxes: started, asked and ended as the local stack does it."""
 
-import asyncio
 import json
 import os
+import select
+import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIO
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 20.0
 ENDS_WITHIN_S = 10.0
+
+Process = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,61 +38,49 @@ class Running:
     folders: Folders
 
 
-async def start(folders: Folders, *more: str, **environment: str) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "infra.emulators",
-        *("--state", str(folders.state), "--sockets", str(folders.sockets), "--buckets", str(folders.buckets)),
-        *more,
+def start(folders: Folders, *more: str, **environment: str) -> Process:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "infra.emulators", "--state", str(folders.state)),
+            *("--sockets", str(folders.sockets), "--buckets", str(folders.buckets), *more),
+        ],
         cwd=ROOT,
         env={**os.environ, **environment},
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
-async def ready(process: Process) -> dict[str, str]:
+def ready(process: Process) -> dict[str, str]:
     """The line that the process prints when it serves; fails with its errors if it ends instead."""
     assert process.stdout
-    async with asyncio.timeout(READY_WITHIN_S):
-        line = await process.stdout.readline()
-        if not line:
-            assert process.stderr
-            raise AssertionError((await process.stderr.read()).decode())
+    select.select([process.stdout], [], [], READY_WITHIN_S)
+    line = process.stdout.readline()
+    assert line, end(process)[1]
     answer: dict[str, str] = json.loads(line)
     return answer
 
 
-async def end(process: Process) -> tuple[int, str]:
+def end(process: Process) -> tuple[int, str]:
     """Close its standard input; its exit code and what it wrote to stderr."""
-    assert process.stdin
-    process.stdin.close()
-    return await ended(process)
-
-
-async def ended(process: Process) -> tuple[int, str]:
     try:
-        async with asyncio.timeout(ENDS_WITHIN_S):
-            _, errors = await process.communicate()
-    except TimeoutError:
+        _, errors = process.communicate(timeout=ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
         process.kill()
         raise
-    assert process.returncode is not None
     return process.returncode, errors.decode()
 
 
-@asynccontextmanager
-async def emulators(folders: Folders, *more: str) -> AsyncIterator[Running]:
-    process = await start(folders, *more)
+@contextmanager
+def emulators(folders: Folders, *more: str) -> Iterator[Running]:
+    process = start(folders, *more)
     try:
-        addresses = await ready(process)
+        addresses = ready(process)
         yield Running(process, addresses["grpc"], addresses["http"], folders)
     finally:
-        if process.returncode is None:
-            code, errors = await end(process)
-            assert code == 0, errors
+        code, errors = end(process)
+    assert code == 0, errors
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from google.cloud import run_v2, tasks_v2
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
 from tests.contract.cloud_run_rig import PARENT
-from tests.contract.emulators_process import Folders, Running, emulators, end, ended, ready, services_client, start
+from tests.contract.emulators_process import Folders, Process, Running, emulators, end, services_client, start
 
 NAME = f"{PARENT}/services/ws-one"
 KEY = Ed25519PrivateKey.generate()
@@ -37,52 +37,48 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
         yield Folders(tmp_path / "state", Path(sockets), tmp_path / "buckets")
 
 
-@pytest.fixture
-async def running(folders: Folders) -> AsyncIterator[Running]:
-    async with emulators(folders, "--gateway-url", "http://localhost:8080") as running:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One process for the tests that leave it as they found it."""
+    path = tmp_path_factory.mktemp("emulators")
+    with (
+        tempfile.TemporaryDirectory(prefix="emu-") as sockets,
+        emulators(Folders(path / "state", Path(sockets), path / "buckets")) as running,
+    ):
         yield running
 
 
 async def test_one_port_serves_the_apis_and_another_the_keys_of_tokens(running: Running) -> None:
-    async with services_client(running.grpc) as services, httpx.AsyncClient(base_url=f"http://{running.http}") as http:
+    async with services_client(running.grpc) as services:
         assert [service async for service in await services.list_services(parent=PARENT)] == []
-        async with grpc.aio.insecure_channel(running.grpc) as channel:
-            tasks = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
-            assert [queue async for queue in await tasks.list_queues(parent=PARENT)] == []
+    async with grpc.aio.insecure_channel(running.grpc) as channel:
+        tasks = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
+        assert [queue async for queue in await tasks.list_queues(parent=PARENT)] == []
+    async with httpx.AsyncClient(base_url=f"http://{running.http}") as http:
         keys = (await http.get("/oauth2/v3/certs")).json()["keys"]
         assert keys[0]["kty"] == "RSA"
         assert (await http.get("/health")).json() == {"status": "ok"}
 
 
-async def test_a_taken_port_is_named_with_its_option_in_one_line(folders: Folders) -> None:
-    for option in ("--grpc-port", "--http-port"):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            code, errors = await end(await start(folders, option, str(port)))
+@pytest.mark.parametrize("option", ["--grpc-port", "--http-port"])
+def test_a_taken_port_is_named_with_its_option_in_one_line(folders: Folders, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, errors = end(start(folders, option, str(port)))
 
-        assert code == 2
-        assert len(errors.splitlines()) == 1
-        assert f"port {port} ({option})" in errors
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+    assert f"port {port} ({option})" in errors
 
 
-async def test_where_nothing_can_be_isolated_it_says_so_in_one_line(folders: Folders) -> None:
-    process = await start(folders, "--sandbox", "docker", PATH="/nowhere", DOCKER_HOST="unix:///nowhere/docker.sock")
+def test_where_nothing_can_be_isolated_it_says_so_in_one_line(folders: Folders) -> None:
+    process = start(folders, "--sandbox", "docker", PATH="/nowhere", DOCKER_HOST="unix:///nowhere/docker.sock")
 
-    code, errors = await end(process)
+    code, errors = end(process)
 
     assert code == 3
     assert len(errors.splitlines()) == 1
     assert "docker" in errors.lower()
-
-
-async def test_it_ends_when_it_is_told_to(folders: Folders) -> None:
-    process = await start(folders)
-    await ready(process)
-
-    process.send_signal(signal.SIGTERM)
-
-    code, _ = await ended(process)
-    assert code == 0
 
 
 async def test_a_service_is_a_sandbox_in_which_commands_run(running: Running) -> None:
@@ -97,10 +93,10 @@ async def test_a_service_is_a_sandbox_in_which_commands_run(running: Running) ->
         assert answer["success"], answer
         assert (running.folders.buckets / "bucket-one" / "g").read_text() == "seen\n"
 
-        before = set(psutil.Process(running.process.pid).children(recursive=True))
-        assert before
-        await (await services.delete_service(name=NAME)).result()
-        assert not [process for process in before if process.is_running() and process.status() != "zombie"]
+        sandbox = children(running.process)
+        assert sandbox
+        await delete(services)
+        assert not alive(sandbox)
         assert not [path for path in running.folders.state.rglob("*") if "ws-one" in path.name]
         assert not list(running.folders.sockets.rglob("*.sock"))
 
@@ -111,23 +107,12 @@ async def test_a_killed_container_comes_back_with_its_workspace(running: Running
         await execute(running.folders, "echo kept > /workspace/f")
         boot_id = (await health(running.folders))["boot_id"]
 
-        for process in psutil.Process(running.process.pid).children(recursive=True):
+        for process in children(running.process):
             process.kill()
 
         await until_another_boot(services, running.folders, boot_id)
         assert (await execute(running.folders, "cat /workspace/f"))["stdout"] == "kept\n"
-
-
-async def test_services_and_their_work_survive_the_end_of_the_process(folders: Folders) -> None:
-    async with emulators(folders) as running, services_client(running.grpc) as services:
-        await create(services, bucket=None)
-        await execute(folders, "echo kept > /workspace/f")
-        children = psutil.Process(running.process.pid).children(recursive=True)
-    assert not [child for child in children if child.is_running() and child.status() != "zombie"]
-
-    async with emulators(folders) as running, services_client(running.grpc) as services:
-        await until_ready(services)
-        assert (await execute(folders, "cat /workspace/f"))["stdout"] == "kept\n"
+        await delete(services)
 
 
 async def test_an_agent_without_its_settings_is_a_container_that_does_not_start(running: Running) -> None:
@@ -139,6 +124,37 @@ async def test_an_agent_without_its_settings_is_a_container_that_does_not_start(
         assert operation.operation.done
         with pytest.raises(exceptions.GoogleAPICallError, match="ONMEMOS_TICKET_KEYS"):
             await operation.result()
+        await delete(services)
+
+
+async def test_services_and_their_work_survive_the_end_of_the_process(folders: Folders) -> None:
+    with emulators(folders) as running:
+        async with services_client(running.grpc) as services:
+            await create(services, bucket=None)
+            await execute(folders, "echo kept > /workspace/f")
+        sandbox = children(running.process)
+        running.process.send_signal(signal.SIGTERM)
+    assert not alive(sandbox)
+
+    with emulators(folders) as running:
+        async with services_client(running.grpc) as services:
+            await until_ready(services)
+            assert (await execute(folders, "cat /workspace/f"))["stdout"] == "kept\n"
+
+
+def children(process: Process) -> list[psutil.Process]:
+    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return found
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+async def delete(services: run_v2.ServicesAsyncClient) -> None:
+    operation = await services.delete_service(name=NAME)
+    assert operation.operation.done
+    await operation.result()
 
 
 async def create(services: run_v2.ServicesAsyncClient, bucket: str | None = "bucket-one") -> run_v2.Service:

@@ -138,10 +138,6 @@ def test_a_workspace_that_dies_comes_back_with_its_files_and_says_so(stack: Stac
         session = client.create_session({"namespace": mark, "user": "dev"})
         assert session["details"]["boots"] == 1
         client.execute_session(session["id"], "echo kept > note")
-        try:
-            client.execute_session(session["id"], "kill -9 -1; kill -9 1", timeout=5)
-        except Exception as lost:  # noqa: S110 - whether the answer still came is not what is tested
-            del lost
         kill_workspace(session["id"])
         assert client.execute_session(session["id"], "cat note")["stdout"] == "kept\n"
         after = client.get_session(session["id"])

@@ -23,7 +23,7 @@ SESSION = "ws-test-agent-1"
 KEY = Ed25519PrivateKey.generate()
 BOOT_LIMIT_S = 20.0
 SOON_S = 10.0
-NO_TLS = ssl.SSLContext()  # the default one reads every CA certificate, for each client
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default one reads every CA certificate, for each client
 
 
 def jwk_set(key: Ed25519PrivateKey = KEY, kid: str = "k1") -> str:
