@@ -116,7 +116,10 @@ class Sandbox:
             blocked, block = os.pipe()
             arguments.descriptors.append(blocked)
             argv = _command_line(spec, machine, egress, arguments, info_fd=told, block_fd=blocked)
-            self._child = await Child.start(argv, pass_fds=arguments.descriptors, env={})
+            lifeline, hold = os.pipe()
+            arguments.descriptors.append(lifeline)
+            self._stack.callback(os.close, hold)
+            self._child = await Child.start(argv, stdin=lifeline, pass_fds=arguments.descriptors[:-1], env={})
             while arguments.descriptors:
                 os.close(arguments.descriptors.pop())
             self._init = Watched(await _child_pid(info))
@@ -148,8 +151,8 @@ class Sandbox:
     async def _until_ended(self) -> int:
         assert self._child is not None  # noqa: S101 - set by _start
         assert self._init is not None  # noqa: S101 - likewise
+        await self._init.ended()  # after all others in its namespace: what they printed is complete
         code = await self._child.finish()
-        await self._init.ended()
         await self._stack.aclose()
         await asyncio.to_thread(delete_tree, self._folders.sockets)
         log.info("sandbox ended", extra={"container": self.name, "code": code})

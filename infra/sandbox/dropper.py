@@ -133,4 +133,7 @@ def check(result: int, act: str) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    try:
+        main(int(sys.argv[1]))
+    except OSError as exc:
+        sys.exit(str(exc))

@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.api_core import exceptions
-from google.cloud import run_v2, tasks_v2
+from google.cloud import firestore, run_v2, tasks_v2
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
 from tests.contract.cloud_run_rig import PARENT
@@ -43,17 +43,23 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("emulators")
     with (
         tempfile.TemporaryDirectory(prefix="emu-") as sockets,
-        emulators(Folders(path / "state", Path(sockets), path / "buckets")) as running,
+        emulators(Folders(path / "state", Path(sockets), path / "buckets"), "--firestore") as running,
     ):
         yield running
 
 
-async def test_one_port_serves_the_apis_and_another_the_keys_of_tokens(running: Running) -> None:
+async def test_one_port_serves_the_apis_and_another_the_keys_of_tokens(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with services_client(running.grpc) as services:
         assert [service async for service in await services.list_services(parent=PARENT)] == []
     async with grpc.aio.insecure_channel(running.grpc) as channel:
         tasks = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
         assert [queue async for queue in await tasks.list_queues(parent=PARENT)] == []
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", running.grpc)
+    document = firestore.AsyncClient(project="onmemos-local").document("sessions/one")
+    await document.set({"status": "running"})
+    assert (await document.get()).to_dict() == {"status": "running"}
     async with httpx.AsyncClient(base_url=f"http://{running.http}") as http:
         keys = (await http.get("/oauth2/v3/certs")).json()["keys"]
         assert keys[0]["kty"] == "RSA"

@@ -65,7 +65,10 @@ class App:
     async def _execute(self, headers: Iterable[Header], receive: Receive) -> Iterable[bytes]:
         token = _ticket(headers)
         (await self._tickets()).check(token)
-        command = parse(await _body(receive))
+        try:
+            command = parse(await _body(receive))
+        except MemoryError as exc:
+            raise Exhausted("the workspace has no memory left to take the request") from exc
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             outcome = await self._commands.run(command, gone)

@@ -123,10 +123,17 @@ class Capture(_Pipe):
         if not chunk:
             self.close()
         elif self._kept is not None:
-            room = self._limit - len(self._kept)
-            self._kept += chunk[:room]
-            self._truncated = self._truncated or len(chunk) > room
+            self._keep(chunk, self._kept)
         return len(chunk)
+
+    def _keep(self, chunk: bytes, kept: bytearray) -> None:
+        room = self._limit - len(kept)
+        try:
+            kept += chunk[:room]
+        except MemoryError:  # the container's limit came before ours
+            self._limit = len(kept)
+            self._truncated = True
+        self._truncated = self._truncated or len(chunk) > room
 
 
 class Feed(_Pipe):

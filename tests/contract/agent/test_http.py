@@ -21,6 +21,7 @@ async def test_health_is_open_and_names_this_process(client: Client) -> None:
     assert len(first.json()["boot_id"]) == 32
     assert first.json() == second.json()
     assert first.headers["X-Boot-Id"] == first.json()["boot_id"]
+    assert (await client.http.head("/health")).status_code == 200
 
 
 async def test_every_answer_carries_the_boot_id(client: Client) -> None:
