@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from shared.answers import session_json
 from shared.http import Call, endpoint
-from shared.schemas import MAX_WAIT_S, CreateQuery, CreateSession, session_json
+from shared.schemas import MAX_WAIT_S, CreateQuery, CreateSession
 from shared.wiring import Services
 
 

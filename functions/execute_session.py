@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from shared.answers import execution_json
 from shared.http import Call, endpoint
-from shared.schemas import ExecuteCommand, execution_json
+from shared.schemas import ExecuteCommand
 from shared.wiring import Services
 
 REQUEST_LIMIT_S = 3600  # Cloud Run's longest request

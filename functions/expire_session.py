@@ -10,5 +10,5 @@ from shared.wiring import Services
 @endpoint("POST", "/", access=Access.TASK, body=Step)
 async def expire_session(call: Call, app: Services) -> dict[str, Any]:
     """Delete a session whose time is up."""
-    await app.sessions.expire(call.body["session_id"], call.body["generation"])
+    await app.steps.expire(call.body["session_id"], call.body["generation"])
     return {}

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from shared.answers import session_json
 from shared.http import Call, endpoint
-from shared.schemas import session_json
 from shared.wiring import Services
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from shared.answers import page_json
 from shared.http import Call, endpoint
-from shared.schemas import ListQuery, page_json
+from shared.schemas import ListQuery
 from shared.wiring import Services
 
 

@@ -10,5 +10,5 @@ from shared.wiring import Services
 @endpoint("POST", "/", access=Access.TASK, body=Step, timeout_s=600)
 async def provision_session(call: Call, app: Services) -> dict[str, Any]:
     """Start a session's workspace."""
-    await app.sessions.provision(call.body["session_id"])
+    await app.steps.provision(call.body["session_id"])
     return {}

@@ -10,5 +10,5 @@ from shared.wiring import Services
 @endpoint("POST", "/", access=Access.TASK, body=Step, timeout_s=600)
 async def teardown_session(call: Call, app: Services) -> dict[str, Any]:
     """Remove everything of a deleted session."""
-    await app.sessions.teardown(call.body["session_id"])
+    await app.steps.teardown(call.body["session_id"])
     return {}

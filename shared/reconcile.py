@@ -1,19 +1,13 @@
 """What a crash between two writes can leave behind, found and put right. Safe to run at any time and more than once."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from shared.models import ProviderName, State
-
-if TYPE_CHECKING:
-    from shared.buckets import Buckets
-    from shared.providers.base import Provider
-    from shared.sessions import Sessions
-    from shared.store import Store
-    from shared.tasks import Tasks
+from shared.models import State
+from shared.ports import Ports
+from shared.steps import Steps
 
 STUCK_AFTER = timedelta(minutes=2)  # a task that was enqueued has run, or is being retried, long before
 OVERDUE_AFTER = timedelta(seconds=30)
@@ -49,16 +43,11 @@ class Reconciler:
     it, so a resource whose session is not found has outlived it.
     """
 
-    sessions: "Sessions"
-    store: "Store"
-    tasks: "Tasks"
-    buckets: "Buckets"
-    providers: "Mapping[ProviderName, Provider]"
-    clock: Callable[[], datetime]
+    ports: Ports
 
     async def run(self, *, dry_run: bool = False) -> AsyncGenerator[Action]:
         """Put everything right, one action at a time. Raises ProviderUnavailable; what was done by then stays done."""
-        now = self.clock()
+        now = self.ports.clock()
         for plan in (self._stuck(now), self._overdue(now), self._orphans(), self._spent_keys(now)):
             async for action, do in plan:
                 if not dry_run:
@@ -67,7 +56,7 @@ class Reconciler:
 
     async def _stuck(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
         attempt = f"r{int(now.timestamp())}"  # the names of tasks that ran stay blocked for a day
-        async for session in self.store.unfinished():
+        async for session in self.ports.store.unfinished():
             age = now - session.version if session.version is not None else now - session.created_at
             if age < STUCK_AFTER:
                 continue
@@ -75,46 +64,46 @@ class Reconciler:
             if session.state is State.PROVISIONING:
                 yield (
                     Action(Deed.PROVISION, session.id, reason),
-                    _bind(self.tasks.provision, session, attempt),
+                    _bind(self.ports.tasks.provision, session, attempt),
                 )
             else:
-                yield Action(Deed.TEARDOWN, session.id, reason), _bind(self.tasks.teardown, session, attempt)
+                yield Action(Deed.TEARDOWN, session.id, reason), _bind(self.ports.tasks.teardown, session, attempt)
 
     async def _overdue(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
-        async for session in self.store.expired(now - OVERDUE_AFTER):
+        async for session in self.ports.store.expired(now - OVERDUE_AFTER):
             if session.state is not State.DELETING:
                 reason = f"its time was up at {session.expires_at:%Y-%m-%dT%H:%M:%SZ}"
                 yield (
                     Action(Deed.EXPIRE, session.id, reason),
-                    _bind(self.sessions.expire, session.id, session.expiry_generation),
+                    _bind(Steps(self.ports).expire, session.id, session.expiry_generation),
                 )
 
     async def _orphans(self) -> "AsyncIterator[tuple[Action, _Do]]":
-        for name, provider in self.providers.items():
+        for name, provider in self.ports.providers.items():
             async for batch in _batched(provider.session_ids()):
                 for session_id in await self._gone(batch):
                     action = Action(Deed.DELETE_WORKSPACE, f"{name}/{session_id}", "its session is gone")
                     yield action, _bind(provider.delete, session_id)
-        async for batch in _batched(self.buckets.session_ids()):
+        async for batch in _batched(self.ports.buckets.session_ids()):
             for session_id in await self._gone(batch):
                 action = Action(Deed.DELETE_BUCKET, session_id, "its session is gone")
-                yield action, _bind(self.buckets.delete, session_id)
-        names = [pair async for pair in self.tasks.pending()]
+                yield action, _bind(self.ports.buckets.delete, session_id)
+        names = [pair async for pair in self.ports.tasks.pending()]
         gone = await self._gone([session_id for session_id, _ in names])
         for session_id, task_name in names:
             if session_id in gone:
                 action = Action(Deed.DELETE_TASK, task_name.rpartition("/")[2], "its session is gone")
-                yield action, _bind(self.tasks.delete, task_name)
+                yield action, _bind(self.ports.tasks.delete, task_name)
 
     async def _spent_keys(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
-        if await self.store.has_spent_idempotency(now):
+        if await self.ports.store.has_spent_idempotency(now):
             action = Action(Deed.FORGET_KEYS, "idempotency", "older than a day")
-            yield action, _bind(self.store.forget_idempotency, now)
+            yield action, _bind(self.ports.store.forget_idempotency, now)
 
     async def _gone(self, session_ids: list[str]) -> set[str]:
         known: set[str] = set()
         for start in range(0, len(session_ids), LOOKED_UP_AT_ONCE):
-            known |= (await self.store.get_many(session_ids[start : start + LOOKED_UP_AT_ONCE])).keys()
+            known |= (await self.ports.store.get_many(session_ids[start : start + LOOKED_UP_AT_ONCE])).keys()
         return set(session_ids) - known
 
 

@@ -1,179 +1,21 @@
-"""JSON to models and back. Every complaint says the value seen and the value wanted."""
+"""JSON to models: the bodies and queries that operations take, checked before anything is done."""
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
 
-from shared.models import (
-    AUTO,
-    Command,
-    Execution,
-    Page,
-    Position,
-    ProviderName,
-    Resources,
-    Session,
-    SessionFilter,
-    SessionSpec,
-    State,
-)
+from shared.answers import position
+from shared.fields import Choice, Cpu, Environment, Flag, Labels, Memory, Number, Text, seen
+from shared.models import AUTO, Command, Position, ProviderName, Resources, SessionFilter, SessionSpec, State
 
 MAX_TTL_MINUTES = 43_200  # 30 days
 MAX_WAIT_S = 600
 MAX_TIMEOUT_S = 3500  # under Cloud Run's longest request of 3600 s, with room for the answer
 MAX_PAGE = 1000
-MAX_LABELS = 32  # Google Cloud takes 64 a resource; half are the caller's
-MAX_ENV_BYTES = 32_768  # Cloud Run's limit of one variable; here of all: cloud.google.com/run/quotas
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 NAME_WANTED = "1 to 63 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit"
-# cloud.google.com/resource-manager/docs/labels-overview#requirements
-LABEL_KEY = re.compile(r"(?!onmemos|goog)[a-z][a-z0-9_-]{0,62}")
-LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-RESERVED_ENV = re.compile(
-    r"PORT|K_.*|X_GOOGLE_.*|CLOUD_RUN_.*|ONMEMOS_.*|WORKSPACE_ID|NAMESPACE|USER|BUCKET_NAME|HOME|GOOGLE_.*"
-)
-QUANTITY = re.compile(r"(\d+)(Mi|Gi|M|G)?")
-UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "M": 10**6, "G": 10**9, None: 1}
-
-
-def seen(value: object) -> str:
-    """A value as it stood in the request, short enough for a sentence."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class Text(fields.Field[str]):
-    """A string that matches."""
-
-    def __init__(self, wanted: str, pattern: re.Pattern[str] | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self._wanted, self._pattern = wanted, pattern
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
-        if not isinstance(value, str) or (self._pattern and not self._pattern.fullmatch(value)) or "\0" in value:
-            raise ValidationError(f"got {seen(value)}, wanted {self._wanted}")
-        return value
-
-
-class Choice(fields.Field[str]):
-    """One of some words."""
-
-    def __init__(self, *words: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._words = words
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
-        if value not in self._words:
-            raise ValidationError(f"got {seen(value)}, wanted one of {', '.join(self._words)}")
-        return str(value)
-
-
-class Number(fields.Field[float]):
-    """A number within bounds; `whole` takes integers alone. Query parameters are text: `text` reads them."""
-
-    def __init__(self, least: float, most: float, *, whole: bool = False, text: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self._least, self._most, self._whole, self._text = least, most, whole, text
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
-        number = _number_of(value) if self._text else value
-        kinds: tuple[type, ...] = (int,) if self._whole else (int, float)
-        if not isinstance(number, kinds) or isinstance(number, bool) or not self._least <= number <= self._most:  # type: ignore[operator]
-            kind = "an integer" if self._whole else "a number"
-            raise ValidationError(f"got {seen(value)}, wanted {kind} from {self._least:g} to {self._most:,g}")
-        return number  # type: ignore[return-value]
-
-
-class Flag(fields.Field[bool]):
-    """true or false, nothing that looks like it."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValidationError(f"got {seen(value)}, wanted true or false")
-        return value
-
-
-class Pairs(fields.Field[dict[str, str]]):
-    """An object of strings; the subclass says which."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> dict[str, str]:
-        if not isinstance(value, dict):
-            raise ValidationError(f"got {seen(value)}, wanted an object of strings")
-        for key, item in value.items():
-            self._check(key, item)
-        return dict(value)
-
-    def _check(self, key: str, item: Any) -> None:
-        raise NotImplementedError
-
-
-class Labels(Pairs):
-    """Google Cloud labels."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> dict[str, str]:
-        labels = super()._deserialize(value, attr, data, **options)
-        if len(labels) > MAX_LABELS:
-            raise ValidationError(f"got {len(labels)} labels, wanted at most {MAX_LABELS}")
-        return labels
-
-    def _check(self, key: str, item: Any) -> None:
-        if not LABEL_KEY.fullmatch(key):
-            wanted = "1 to 63 of a-z, 0-9, '_', '-', beginning with a letter; not beginning with onmemos or goog"
-            raise ValidationError(f"got the key {seen(key)}, wanted {wanted}")
-        if not isinstance(item, str) or not LABEL_VALUE.fullmatch(item):
-            raise ValidationError(f"got {seen(item)} for {seen(key)}, wanted up to 63 of a-z, 0-9, '_', '-'")
-
-
-class Environment(Pairs):
-    """Environment variables; with `of_session`, none of those that we or the platform set."""
-
-    def __init__(self, *, of_session: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self._of_session = of_session
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> dict[str, str]:
-        env = super()._deserialize(value, attr, data, **options)
-        size = sum(len(key.encode()) + len(item.encode()) for key, item in env.items())
-        if size > MAX_ENV_BYTES:
-            raise ValidationError(f"got {size} bytes, wanted at most {MAX_ENV_BYTES} in all")
-        return env
-
-    def _check(self, key: str, item: Any) -> None:
-        if not ENV_NAME.fullmatch(key):
-            raise ValidationError(
-                f"got the name {seen(key)}, wanted letters, digits and '_', not beginning with a digit"
-            )
-        if self._of_session and RESERVED_ENV.fullmatch(key):
-            raise ValidationError(f"got the name {seen(key)}, wanted one that is not reserved")
-        if not isinstance(item, str) or "\0" in item:
-            raise ValidationError(f"got {seen(item)} for {seen(key)}, wanted a string without NUL")
-
-
-class Memory(fields.Field[int]):
-    """A Kubernetes quantity, such as 512Mi or 2Gi, in bytes."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
-        match = QUANTITY.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            raise ValidationError(f"got {seen(value)}, wanted a quantity such as 512Mi or 2Gi")
-        return int(match[1]) * UNITS[match[2]]
-
-
-class Cpu(fields.Field[float]):
-    """vCPUs: a number, or the same as text."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
-        number = _number_of(value) if isinstance(value, str) else value
-        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= 64:
-            raise ValidationError(f"got {seen(value)}, wanted a number of vCPUs, such as 1 or 2")
-        return float(number)
 
 
 class Strict(Schema):
@@ -252,6 +94,16 @@ class CreateQuery(Strict):
     wait = Number(0, MAX_WAIT_S, text=True, load_default=30.0)
 
 
+class PageToken(fields.Field[Position]):
+    """Where the page before ended."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Position:
+        found = position(value)
+        if found is None:
+            raise ValidationError(f"got {seen(value)}, wanted a next_page_token of an earlier answer")
+        return found
+
+
 class ListQuery(Strict):
     """The query of GET /v1/sessions, as (filter, page size, position)."""
 
@@ -261,7 +113,7 @@ class ListQuery(Strict):
     provider = Choice(*ProviderName, load_default=None)
     label = Text("key=value", re.compile(r"[a-z0-9_-]+=[a-z0-9_-]*"), load_default=None)
     page_size = Number(1, MAX_PAGE, whole=True, text=True, load_default=50)
-    page_token = Text("a next_page_token of an earlier answer", load_default=None)
+    page_token = PageToken(load_default=None)
 
     @post_load
     def _model(self, data: dict[str, Any], **_: Any) -> tuple[SessionFilter, int, Position | None]:
@@ -269,7 +121,7 @@ class ListQuery(Strict):
         status = data["status"] and State(data["status"])
         provider = data["provider"] and ProviderName(data["provider"])
         where = SessionFilter(data["namespace"], data["user"], status, provider, label)
-        return where, int(data["page_size"]), data["page_token"] and _position(data["page_token"])
+        return where, int(data["page_size"]), data["page_token"]
 
 
 class ExecuteCommand(Strict):
@@ -301,77 +153,3 @@ class Step(Strict):
 
     session_id = Text("a session's id", re.compile(r"ws-[a-z0-9-]{1,60}"), required=True)
     generation = Number(1, 2**53, whole=True, load_default=0)
-
-
-def session_json(session: Session) -> dict[str, Any]:
-    """A session as the contract shows it."""
-    answer: dict[str, Any] = {
-        "id": session.id,
-        "provider": str(session.provider),
-        "namespace": session.namespace,
-        "user": session.user,
-        "status": str(session.state),
-        "url": session.url,
-        "websocket": f"/v1/cloudrun/workspaces/{session.id}/shell",
-        "ssh": False,
-        "details": {**session.details, "boots": session.boots},
-        "created_at": _timestamp(session.created_at),
-        "expires_at": _timestamp(session.expires_at),
-        "template": session.template,
-        "labels": dict(session.labels),
-    }
-    if session.error is not None:
-        answer["error"] = session.error
-    return answer
-
-
-def page_json(page: Page) -> dict[str, Any]:
-    """{sessions, next_page_token}; the token is null on the last page."""
-    token = page.next and _token(page.next)
-    return {"sessions": [session_json(session) for session in page.sessions], "next_page_token": token}
-
-
-def execution_json(execution: Execution) -> dict[str, Any]:
-    """A command's end as the contract shows it, and whether it was cut short."""
-    return {
-        "stdout": execution.stdout,
-        "stderr": execution.stderr,
-        "returncode": execution.returncode,
-        "success": execution.returncode == 0,
-        "timed_out": execution.timed_out,
-        "truncated": execution.truncated,
-        "duration_ms": execution.duration_ms,
-    }
-
-
-def _timestamp(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _number_of(text: Any) -> float | None:
-    try:
-        return int(text)
-    except (TypeError, ValueError):
-        pass
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return None
-
-
-def _token(position: Position) -> str:
-    text = f"{position.created_at.isoformat()} {position.session_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _position(token: str) -> Position:
-    try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-        at, session_id = text.split(" ")
-        created_at = datetime.fromisoformat(at)
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        created_at, session_id = None, ""
-    if created_at is None or created_at.tzinfo is None or not re.fullmatch(r"[a-z0-9-]+", session_id):
-        wanted = "a next_page_token of an earlier answer"
-        raise ValidationError({"page_token": [f"got {seen(token)}, wanted {wanted}"]})
-    return Position(created_at, session_id)

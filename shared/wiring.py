@@ -16,7 +16,9 @@ from shared.config import Settings
 from shared.identity import TaskIdentity
 from shared.keys import Keys
 from shared.models import ProviderName
+from shared.ports import Ports
 from shared.sessions import Sessions
+from shared.steps import Steps
 from shared.tickets import Tickets
 
 if TYPE_CHECKING:
@@ -49,10 +51,18 @@ class Services:
 
     @cached_property
     def sessions(self) -> Sessions:
+        return Sessions(self.ports)
+
+    @cached_property
+    def steps(self) -> Steps:
+        return Steps(self.ports)
+
+    @cached_property
+    def ports(self) -> Ports:
         from shared.agent import HttpAgents
 
         tickets = Tickets(self.settings.ticket_key, clock=self.clock)
-        return Sessions(
+        return Ports(
             store=self.store,
             tasks=Deferred(lambda: self.tasks),
             buckets=Deferred(lambda: self.buckets),
@@ -74,7 +84,7 @@ class Services:
     def reconciler(self) -> "Reconciler":
         from shared.reconcile import Reconciler
 
-        return Reconciler(self.sessions, self.store, self.tasks, self.buckets, self.providers, self.clock)
+        return Reconciler(self.ports)
 
     @cached_property
     def store(self) -> "FirestoreStore":

@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.sandbox import bwrap, cgroups, docker, egress, gvisor, python
 from infra.sandbox.bubblewrap import BubblewrapRuntime, Machine
 from infra.sandbox.folders import Root
-from infra.sandbox.spec import ContainerSpec, Limits, Runtime, SandboxError, SandboxUnavailable
+from infra.sandbox.spec import ContainerSpec, Limits, Runtime, SandboxError, SandboxStartFailed, SandboxUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +93,11 @@ async def _tried(machine: Machine, ways_out: list[egress.Egress], root: Root) ->
             runtime = BubblewrapRuntime(candidate, root)
             try:
                 await _run_once(runtime)
-            except SandboxError as exc:
+            except SandboxStartFailed as exc:
                 failures.append(str(exc))
                 continue
+            except SandboxError as exc:  # the folders', not the isolation's
+                raise SandboxUnavailable(str(exc)) from exc
             if failures:
                 facts = {"egress": way_out.kind, "cgroups": groups is not None, "failures": failures}
                 log.warning("the best sandbox does not work here: using the next", extra=facts)
@@ -113,9 +115,9 @@ async def _run_once(runtime: BubblewrapRuntime) -> None:
         async with asyncio.timeout(_TRIAL_TIMEOUT_S):
             code = await container.wait()
         if code:
-            raise SandboxError(f"a trial container ended with {code}: {container.log_tail().strip()}")
+            raise SandboxStartFailed(f"a trial container ended with {code}: {container.log_tail().strip()}")
     except TimeoutError as exc:
-        raise SandboxError(f"a trial container did not end in {_TRIAL_TIMEOUT_S:.0f} s") from exc
+        raise SandboxStartFailed(f"a trial container did not end in {_TRIAL_TIMEOUT_S:.0f} s") from exc
     finally:
         await runtime.remove(_TRIAL.name)
 

@@ -1,7 +1,6 @@
 """What crashes leave behind is found and put right; what is not ours, or is well, is left alone."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -17,9 +16,7 @@ def house() -> House:
 
 
 async def reconcile(house: House, *, dry_run: bool = False) -> list[tuple[Deed, str]]:
-    providers: Any = {house.provider.name: house.provider}
-    reconciler = Reconciler(house.sessions, house.store, house.tasks, house.buckets, providers, house.clock)
-    return [(action.deed, action.target) async for action in reconciler.run(dry_run=dry_run)]
+    return [(action.deed, action.target) async for action in Reconciler(house.ports).run(dry_run=dry_run)]
 
 
 async def test_a_house_in_order_is_left_alone(house: House) -> None:

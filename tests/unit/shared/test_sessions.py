@@ -19,8 +19,10 @@ from shared.errors import (
     WorkspaceUnreachable,
 )
 from shared.models import Caller, Command, Session, SessionFilter, SessionSpec, State
+from shared.ports import Ports
 from shared.providers.base import Condition, Health
-from shared.sessions import PROVISION_DEADLINE, Sessions
+from shared.sessions import Sessions
+from shared.steps import PROVISION_DEADLINE, Steps
 from tests.fakes import Clock, MemoryAgents, MemoryBuckets, MemoryProvider, MemoryStore, MemoryTasks
 
 ME = Caller("default", "key")
@@ -40,9 +42,10 @@ class House:
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
         providers: Any = {self.provider.name: self.provider}
-        self.sessions = Sessions(
+        self.ports = Ports(
             self.store, self.tasks, self.buckets, self.agents, providers, "{}", self.clock, sleep=self._sleep
         )
+        self.sessions, self.steps = Sessions(self.ports), Steps(self.ports)
 
     async def deliver(self) -> None:
         """Run what is queued and due, as Cloud Tasks would: until nothing is left; a refused task stays."""
@@ -55,11 +58,11 @@ class House:
     async def step(self, step: str, session_id: str, generation: int = 1) -> None:
         match step:
             case "provision":
-                await self.sessions.provision(session_id)
+                await self.steps.provision(session_id)
             case "expire":
-                await self.sessions.expire(session_id, generation)
+                await self.steps.expire(session_id, generation)
             case "teardown":
-                await self.sessions.teardown(session_id)
+                await self.steps.teardown(session_id)
 
     async def running(self, spec: SessionSpec = SPEC) -> Session:
         session = await self.sessions.create(ME, spec)
@@ -175,7 +178,7 @@ async def test_a_create_that_cannot_be_enqueued_leaves_nothing(house: House) -> 
 
 async def test_provision_delivered_twice_is_one_workspace(house: House) -> None:
     session = await house.running()
-    await house.sessions.provision(session.id)
+    await house.steps.provision(session.id)
     assert list(house.provider.made) == [session.id]
     assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
 
@@ -184,9 +187,9 @@ async def test_a_transient_fault_keeps_the_session_provisioning_and_the_task_is_
     session = await house.sessions.create(ME, SPEC)
     house.provider.fault = ProviderUnavailable("Cloud Run is away")
     with pytest.raises(ProviderUnavailable):
-        await house.sessions.provision(session.id)
+        await house.steps.provision(session.id)
     assert (await house.sessions.get(ME, session.id)).state is State.PROVISIONING
-    await house.sessions.provision(session.id)
+    await house.steps.provision(session.id)
     assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
 
 
@@ -194,7 +197,7 @@ async def test_a_fault_that_does_not_pass_fails_the_session_in_the_end(house: Ho
     session = await house.sessions.create(ME, SPEC)
     house.clock.advance(seconds=PROVISION_DEADLINE.total_seconds() + 1)
     house.provider.fault = ProviderUnavailable("Cloud Run is away")
-    await house.sessions.provision(session.id)
+    await house.steps.provision(session.id)
     failed = await house.sessions.get(ME, session.id)
     assert (failed.state, failed.error) == (State.FAILED, "Cloud Run is away")
 
@@ -214,12 +217,12 @@ async def test_a_failed_session_says_why_and_leaves_nothing_behind(house: House)
 async def test_a_workspace_of_a_session_that_was_deleted_meanwhile_is_removed(house: House) -> None:
     async def delete_and_tear_down(session: Session) -> None:
         await house.sessions.delete(ME, session.id)
-        await house.sessions.teardown(session.id)
+        await house.steps.teardown(session.id)
         house.provider.made[session.id] = {}  # the cloud made it after the teardown looked
 
     house.provider.on_create = delete_and_tear_down
     session = await house.sessions.create(ME, SPEC)
-    await house.sessions.provision(session.id)
+    await house.steps.provision(session.id)
     assert not house.provider.made
     assert not house.buckets.made
     assert not house.store.documents
@@ -341,10 +344,10 @@ async def test_teardown_tries_again_until_everything_is_gone(house: House) -> No
     await house.sessions.delete(ME, session.id)
     house.buckets.fault = ProviderUnavailable("Cloud Storage is away")
     with pytest.raises(ProviderUnavailable):
-        await house.sessions.teardown(session.id)
+        await house.steps.teardown(session.id)
     assert session.id in house.store.documents
-    await house.sessions.teardown(session.id)
-    await house.sessions.teardown(session.id)
+    await house.steps.teardown(session.id)
+    await house.steps.teardown(session.id)
     house.tasks.queued.clear()
     assert house.is_empty()
 
@@ -354,7 +357,7 @@ async def test_teardown_of_a_session_that_was_not_deleted_does_nothing(house: Ho
     session = await house.sessions.create(ME, SPEC)
     if state is State.RUNNING:
         await house.deliver()
-    await house.sessions.teardown(session.id)
+    await house.steps.teardown(session.id)
     assert house.store.documents[session.id].state is state
 
 
@@ -372,7 +375,7 @@ async def test_an_early_expiry_comes_back_later(house: House) -> None:
     session = await house.running()
     house.tasks.queued.clear()
     house.tasks.used.clear()
-    await house.sessions.expire(session.id, 1)
+    await house.steps.expire(session.id, 1)
     assert house.tasks.steps() == ["expire"]
     assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
 
@@ -380,7 +383,7 @@ async def test_an_early_expiry_comes_back_later(house: House) -> None:
 async def test_an_expiry_of_an_older_generation_does_nothing(house: House) -> None:
     session = await house.running()
     house.clock.advance(minutes=60)
-    await house.sessions.expire(session.id, 0)
+    await house.steps.expire(session.id, 0)
     assert house.store.documents[session.id].state is State.RUNNING
 
 
