@@ -54,6 +54,8 @@ class Steps:
             if current is None or current.state is State.DELETING:
                 # It was deleted while it started; its teardown may have come too early to find what was just made.
                 await self._remove_resources(session)
+            elif current.state is State.PROVISIONING:
+                raise ProviderUnavailable(f"session {session_id} was changed while it started") from None
             return
         log.info("session running", extra={"session_id": session.id, "provider": session.provider})
 

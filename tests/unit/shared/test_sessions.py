@@ -415,3 +415,17 @@ async def test_steps_in_any_order_end_with_nothing_left(house: House, order: lis
         await house.step(step, session.id)
     house.tasks.queued.clear()
     assert house.is_empty()
+
+
+async def test_a_session_that_was_changed_while_it_started_is_started_all_the_same(house: House) -> None:
+    async def change(session: Session) -> None:
+        await house.store.update(replace(session, labels={"team": "y"}))
+
+    session = await house.sessions.create(ME, SPEC)
+    house.provider.on_create = change
+    with pytest.raises(ProviderUnavailable):
+        await house.steps.provision(session.id)
+    house.provider.on_create = None
+    await house.steps.provision(session.id)
+    seen = await house.sessions.get(ME, session.id)
+    assert (seen.state, seen.labels) == (State.RUNNING, {"team": "y"})
