@@ -129,7 +129,7 @@ class Child:
 class Children:
     """The processes of one stack. Use as an async context manager: they end in the reverse order of their start.
 
-    `leftovers`: files and folders that the guard removes when this process is killed; `held`: descriptors that it holds.
+    `leftovers`: what the guard removes when this process is killed; `held`: descriptors that it holds until then.
     """
 
     def __init__(self, logs: Path, leftovers: Sequence[Path] = (), held: tuple[int, ...] = ()) -> None:

@@ -4,7 +4,7 @@ import errno
 import socket
 from contextlib import closing
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from infra.local.settings import PORT_VARIABLES, Ports
 

@@ -67,8 +67,8 @@ async def warm(app: Services) -> None:
     nobody = Caller(tenant="-", key_id="", scopes=frozenset())
     async with asyncio.TaskGroup() as group:
         group.create_task(app.sessions.list(nobody, SessionFilter(), 1, None))
-        group.create_task(_first(app.buckets.list()))
-        group.create_task(_first(app.tasks.list()))
+        group.create_task(_first(app.buckets.session_ids()))
+        group.create_task(_first(app.tasks.pending()))
         for provider in app.providers.values():
             group.create_task(_first(provider.session_ids()))
 

@@ -163,6 +163,8 @@ def candidates(choice: str) -> list[Egress]:
     if choice == "none":
         return [Closed()]
     found: list[Egress] = []
+    if choice == "auto" and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        choice = "proxy"
     if choice in ("auto", "slirp4netns") and (program := shutil.which("slirp4netns")):
         found.append(Slirp(program))
     if choice in ("auto", "pasta") and (program := shutil.which("pasta")):

@@ -98,6 +98,10 @@ class Root:
         """A name for this pair of folders among other runtimes' on this machine."""
         return "onmemos-" + hashlib.sha256(bytes(self._sockets)).hexdigest()[:12]
 
+    @property
+    def state(self) -> Path:
+        return self._state
+
     def of(self, name: str) -> Folders:
         return Folders(self._state / name, self._sockets / name)
 

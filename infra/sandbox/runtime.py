@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from infra.sandbox import bwrap, cgroups, docker, egress, gvisor, python
-from infra.sandbox.bubblewrap import BubblewrapRuntime, Machine
+from infra.sandbox import bubblewrap, bwrap, cgroups, docker, egress, gvisor, python
+from infra.sandbox.bubblewrap import Machine
 from infra.sandbox.folders import Root
 from infra.sandbox.spec import ContainerSpec, Limits, Runtime, SandboxError, SandboxStartFailed, SandboxUnavailable
 
@@ -90,7 +90,7 @@ async def _tried(machine: Machine, ways_out: list[egress.Egress], root: Root) ->
     for groups in dict.fromkeys((machine.groups, None)):
         for way_out in ways_out:
             candidate = replace(machine, egress=way_out, groups=groups)
-            runtime = BubblewrapRuntime(candidate, root)
+            runtime = bubblewrap.runtime(candidate, root)
             try:
                 await _run_once(runtime)
             except SandboxStartFailed as exc:
@@ -109,7 +109,7 @@ async def _tried(machine: Machine, ways_out: list[egress.Egress], root: Root) ->
     raise SandboxUnavailable(f"bubblewrap cannot isolate here: {failures[-1]}. {_advice()}")
 
 
-async def _run_once(runtime: BubblewrapRuntime) -> None:
+async def _run_once(runtime: Runtime) -> None:
     try:
         container = await runtime.start(_TRIAL)
         async with asyncio.timeout(_TRIAL_TIMEOUT_S):

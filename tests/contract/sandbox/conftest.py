@@ -1,5 +1,6 @@
 """Runtimes on folders of their own, and a way to run one command in a fresh container."""
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -59,6 +60,13 @@ class Lab:
         container = await self.start(script, **options)  # type: ignore[arg-type]
         code = await container.wait()
         return Result(code, container.log_tail(), container)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does: that raises no event here."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

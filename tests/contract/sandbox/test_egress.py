@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.sandbox import addresses, netlink, proxy
-from tests.contract.sandbox.conftest import Lab, opened
+from tests.contract.sandbox.conftest import Lab, opened, until
 
 KINDS = ("slirp4netns", "pasta", "proxy")
 
@@ -77,9 +77,7 @@ async def test_another_session_is_not_reached(networked: Lab) -> None:
         "import socket; s = socket.create_server(('0.0.0.0', 7777)); open('ready', 'w'); s.accept(); print('visited')"
     )
     first = await networked.start(f'exec python3 -c "{server}"', name="first", egress=True)
-    async with asyncio.timeout(5):
-        while not (networked.state / "first/workspace/ready").exists():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until((networked.state / "first/workspace/ready").exists)
     hosts = ("10.0.2.100", "10.0.2.15", "127.0.0.1", own_address())
     tries = "; ".join(f"curl -s -m 0.5 http://{h}:7777/" for h in hosts)
     await networked.run(f"{tries}; true", name="second", egress=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.sandbox.spec import Mount, SandboxError
-from tests.contract.sandbox.conftest import Lab
+from tests.contract.sandbox.conftest import Lab, until
 
 
 async def test_a_command_runs_as_an_ordinary_user_in_its_workspace(lab: Lab) -> None:
@@ -81,7 +81,8 @@ async def test_it_runs_as_a_host_user_of_its_own_when_root_starts_it(lab: Lab) -
     if os.geteuid() != 0:
         pytest.skip("needs root")
     first = await lab.start("echo mine > note; sleep 60", name="first")
-    second = await lab.start("sleep 60", name="second")
+    second = await lab.start("echo mine > note; sleep 60", name="second")
+    await until(lambda: all((lab.state / c.name / "workspace/note").exists() for c in (first, second)))
     uids = {_host_uid(c.name) for c in (first, second)}
     assert len(uids) == 2
     assert 0 not in uids
@@ -174,9 +175,7 @@ async def test_a_session_cannot_point_the_agents_socket_at_another_one(lab: Lab,
         victim.listen()
         container = await lab.start(f"ln -s {short_folder}/victim /run/onmemos/agent.sock; exec sleep 60")
         shared = lab.sockets / container.name / "run/agent.sock"
-        async with asyncio.timeout(5):
-            while not shared.is_symlink():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(shared.is_symlink)
         with pytest.raises(OSError, match="No such file|Connection refused"):
             await _read(container.socket)
 

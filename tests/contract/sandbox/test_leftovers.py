@@ -4,14 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from infra.sandbox.runtime import open_runtime
 from infra.sandbox.spec import SandboxStartFailed, SandboxUnavailable
-from tests.contract.sandbox.conftest import Lab, opened
+from tests.contract.sandbox.conftest import Lab, opened, until
 
 
 def _mark(number: int) -> str:
@@ -31,12 +30,6 @@ def _processes(mark: str) -> list[str]:
     return found
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what other processes do raises no event here
-            await asyncio.sleep(0.01)
-
-
 def _groups(mark: str) -> list[Path]:
     return [Path(folder) / name for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names if mark in name]
 
@@ -49,7 +42,7 @@ async def test_stop_ends_every_process_and_keeps_the_workspace(lab: Lab) -> None
     mark = _mark(1)
     script = f"trap '' TERM; (setsid sleep {mark} &) ; touch ready; sleep {mark}; sleep {mark}"
     container = await lab.start(script, name="one")
-    await _until(lambda: (lab.state / "one/workspace/ready").exists())
+    await until(lambda: (lab.state / "one/workspace/ready").exists())
     await container.stop(grace_s=0.1)
     await container.stop()
     assert await container.wait() == 137
@@ -62,7 +55,7 @@ async def test_stop_ends_every_process_and_keeps_the_workspace(lab: Lab) -> None
 async def test_a_command_that_obeys_ends_with_its_own_code(lab: Lab) -> None:
     script = "trap 'exit 3' TERM; echo ready > flag; while true; do sleep 0.05; done"
     container = await lab.start(script, name="one")
-    await _until(lambda: (lab.state / "one/workspace/flag").exists())
+    await until(lambda: (lab.state / "one/workspace/flag").exists())
     await container.stop(grace_s=5)
     assert await container.wait() == 3
 
@@ -112,11 +105,11 @@ asyncio.run(main())
     if said.startswith("skip"):
         await process.wait()
         pytest.skip(said)
-    await _until(lambda: len(_processes(mark)) >= 3)
+    await until(lambda: len(_processes(mark)) >= 3)
     helpers = _egress_helpers(process.pid)
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    await _until(lambda: not _processes(mark) and not any(_alive(pid) for pid in helpers))
+    await until(lambda: not _processes(mark) and not any(_alive(pid) for pid in helpers))
     runtime = await open_runtime(
         "bubblewrap", state=short_folder / "state", sockets=short_folder / "s", egress_kind="none"
     )
