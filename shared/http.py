@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, NoReturn
 
 from marshmallow import Schema, ValidationError
@@ -192,9 +193,15 @@ def _parsed(raw: bytes) -> Any:
         raise errors.InvalidRequest(detail, {"body": [detail.removeprefix("body: ")]}) from None
 
 
+@cache
+def _instance(schema: type[Schema]) -> Schema:
+    """Loading keeps nothing in a schema, and making one copies all of its fields."""
+    return schema()
+
+
 def _loaded(schema: type[Schema], data: Any) -> Any:
     try:
-        return schema().load(data)
+        return _instance(schema).load(data)
     except ValidationError as exc:
         _refuse(exc)
 

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,8 @@ class OfficialEmulator:
     async def _start(self, host: str, port: int, log_path: Path, data_path: Path | None) -> asyncio.subprocess.Process:
         seed = _seed(data_path)
         command = [
-            str(self.java), *JAVA_OPTIONS, "-cp", str(self.jar), MAIN_CLASS, "start", "--host", host, "--port", str(port),
+            str(self.java), *JAVA_OPTIONS, "-cp", str(self.jar), MAIN_CLASS,
+            "start", "--host", host, "--port", str(port),
             *(("--seed_from_export", str(seed)) if seed else ()),
         ]  # fmt: skip
         with log_path.open("wb") as log:
@@ -117,7 +118,7 @@ def find_official(environ: Mapping[str, str] = os.environ) -> OfficialEmulator |
     return OfficialEmulator(jar=jar, java=java) if jar is not None else None
 
 
-def _jars(environ: Mapping[str, str]) -> Iterable[Path]:
+def _jars(environ: Mapping[str, str]) -> Iterator[Path]:
     gcloud = shutil.which("gcloud", path=environ.get("PATH"))
     roots = [Path(root).expanduser() for root in _SDK_ROOTS]
     if gcloud is not None:
@@ -143,7 +144,7 @@ def _version(jar: Path) -> list[int]:
     return [int(part) for part in jar.stem.rpartition("-v")[2].split(".") if part.isdigit()]
 
 
-def _javas(environ: Mapping[str, str]) -> Iterable[Path]:
+def _javas(environ: Mapping[str, str]) -> Iterator[Path]:
     """Javas that run: on macOS /usr/bin/java is there even where no Java is."""
     candidates: list[Callable[[], str | None]] = [
         lambda: f"{environ['JAVA_HOME']}/bin/java" if environ.get("JAVA_HOME") else None,
@@ -203,10 +204,15 @@ async def _until_ready(process: asyncio.subprocess.Process, address: str, log_pa
         raise OfficialEmulatorError(
             f"The Firestore emulator was not ready after {START_S:.0f} s: see {log_path}"
         ) from None
-    tail = log_path.read_text(errors="replace").strip().splitlines()[-5:] if log_path.is_file() else []
     raise OfficialEmulatorError(
-        f"The Firestore emulator ended with code {process.returncode} (log: {log_path}): {' | '.join(tail)}"
+        f"The Firestore emulator ended with code {process.returncode} (log: {log_path}): {_tail(log_path)}"
     )
+
+
+def _tail(log_path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return " | ".join(log_path.read_text(errors="replace").strip().splitlines()[-5:])
+    return ""
 
 
 def _seed(data_path: Path | None) -> Path | None:

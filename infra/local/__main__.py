@@ -1,4 +1,4 @@
-"""The local stack: `python -m infra.local up` in the foreground, `python -m infra.local demo` for a tour that ends by itself."""
+"""The local stack: `python -m infra.local up` until Ctrl-C, `python -m infra.local demo` for a tour."""
 
 import argparse
 import asyncio

@@ -26,7 +26,7 @@ def starting(console: Console) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
 
-        def tell(name: str, ready: bool) -> None:  # noqa: FBT001
+        def tell(name: str, ready: bool) -> None:
             label = LABELS.get(name, name)
             if not ready:
                 tasks[name] = bars.add_task(label, total=1)

@@ -84,8 +84,6 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if not await asyncio.to_thread(_take_environment):
-        return
     threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), name="stdin", daemon=True).start()
     app = services()
     calls = Functions(FUNCTIONS, ROUTES)
@@ -112,14 +110,20 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
 
 def _take_environment() -> bool:
     """Wait for the line that holds the environment; False: the stack ended instead."""
-    line = sys.stdin.readline()
-    os.environ.update(json.loads(line) if line else {})
-    return bool(line)
+    line = b""
+    while not line.endswith(b"\n"):
+        read = os.read(sys.stdin.fileno(), 1 << 16)
+        if not read:
+            return False
+        line += read
+    os.environ.update(json.loads(line))
+    return True
 
 
 def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """In a thread: an event loop cannot watch every kind of file that may be the standard input."""
-    sys.stdin.read()
+    while os.read(sys.stdin.fileno(), 4096):  # not sys.stdin: its lock would be held at the interpreter's end
+        pass
     with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(stop.set)
 
@@ -133,7 +137,8 @@ def main() -> None:
     for module in LOADED_AHEAD:
         importlib.import_module(module)
     listeners = (socket.socket(fileno=options.gateway_fd), socket.socket(fileno=options.functions_fd))
-    uvloop.run(run(*listeners, options.sockets))
+    if _take_environment():
+        uvloop.run(run(*listeners, options.sockets))
 
 
 if __name__ == "__main__":

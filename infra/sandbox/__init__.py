@@ -1,0 +1,1 @@
+"""Sandboxed containers on one machine: bubblewrap, gVisor or Docker behind one interface."""

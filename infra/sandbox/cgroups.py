@@ -1,22 +1,21 @@
-"""Limits by control groups: version 1 trees, a delegated version 2 tree, or scopes asked of systemd."""
+"""Limits by control groups that we make ourselves: version 1 trees, or a version 2 tree delegated to us."""
 
 import asyncio
 import contextlib
 import errno
 import os
-import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from infra.sandbox.processes import Child, signal_process
+from infra.sandbox.processes import signal_process
 from infra.sandbox.spec import Limits, SandboxError
 
+TAG = "onmemos-"  # how the parents of our groups begin
 CPU_PERIOD_US = 100_000  # the kernel's default: Documentation/scheduler/sched-bwc.rst
 OVERHEAD_PROCESSES = 4  # bubblewrap's init and the egress forwarder are not the session's
 _REMOVE_TIMEOUT_S = 2.0
-_COMMAND_TIMEOUT_S = 5.0
 
 
 class Group(Protocol):
@@ -79,24 +78,45 @@ class FolderGroups:
         self._parents = parents
 
     async def limit(self, name: str, limits: Limits, pid: int) -> Group:
+        try:
+            return await self._limited(name, limits, pid)
+        except FileNotFoundError:  # another runtime swept just when the group was still empty
+            try:
+                return await self._limited(name, limits, pid)
+            except OSError as exc:
+                raise SandboxError(f"control group {name}: {exc}") from exc
+        except OSError as exc:
+            raise SandboxError(f"control group {name}: {exc}") from exc
+
+    async def _limited(self, name: str, limits: Limits, pid: int) -> Group:
         group = FolderGroup(tuple(parent / name for parent in self._parents.values()))
         try:
             for controller, parent in self._parents.items():
                 folder = parent / name
+                if not parent.is_dir():
+                    _made(parent)
+                    if not controller:
+                        _delegate(parent)
                 folder.mkdir(exist_ok=True)
                 for file, value in (settings_v1(controller, limits) if controller else settings_v2(limits)).items():
                     if (folder / file).exists():
                         (folder / file).write_text(value)
                 (folder / "cgroup.procs").write_text(str(pid))
-        except OSError as exc:
+        except OSError:
             await group.remove()
-            raise SandboxError(f"control group {name}: {exc}") from exc
+            raise
         return group
 
     async def sweep(self) -> None:
         for parent in self._parents.values():
             if parent.is_dir():
                 await FolderGroup(tuple(p for p in parent.iterdir() if p.is_dir())).remove()
+            for stale in parent.parent.glob(f"{TAG}*"):
+                # Of runtimes that were killed and whose folders nobody opens again. A group in use cannot be removed.
+                for folder in (*(p for p in stale.iterdir() if p.is_dir()), stale):
+                    with contextlib.suppress(OSError):
+                        if folder != parent:
+                            folder.rmdir()
 
     async def close(self) -> None:
         await self.sweep()
@@ -159,13 +179,19 @@ def v2_parents(tag: str, mounts: str, own: str) -> dict[str, Path] | None:
         parents: dict[str, Path] = {}
         try:
             parents[""] = _made(base / tag)
-            wanted = [c for c in ("memory", "pids", "cpu") if c in _words(base / "cgroup.subtree_control")]
-            (parents[""] / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in wanted))
+            _delegate(parents[""])
         except OSError:
             _unmake(parents)
             continue
         return parents
     return None
+
+
+def _delegate(folder: Path) -> None:
+    """Give a version 2 folder's children the controllers that it has itself."""
+    given = _words(folder.parent / "cgroup.subtree_control")
+    wanted = " ".join(f"+{c}" for c in ("memory", "pids", "cpu") if c in given)
+    (folder / "cgroup.subtree_control").write_text(wanted)
 
 
 def _mounted(mounts: str, kind: str) -> list[tuple[str, Path]]:
@@ -202,85 +228,3 @@ def _unmake(parents: dict[str, Path]) -> None:
     for folder in parents.values():
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeGroup:
-    """A transient systemd scope; it vanishes with its last process."""
-
-    manager: str
-    unit: str
-
-    async def remove(self) -> None:
-        with contextlib.suppress(SandboxError):
-            await _call(self.manager, "StopUnit", "ss", self.unit, "replace")
-
-
-class SystemdGroups:
-    """Groups asked of the user's (or, for root, the system's) systemd, for sessions whose own group is not theirs."""
-
-    def __init__(self, tag: str, manager: str) -> None:
-        self._tag = tag
-        self._manager = manager
-
-    async def limit(self, name: str, limits: Limits, pid: int) -> Group:
-        unit = f"{self._tag}-{name}.scope"
-        properties = (
-            ("PIDs", "au", "1", str(pid)),
-            ("MemoryMax", "t", str(limits.memory_bytes)),
-            ("MemorySwapMax", "t", "0"),
-            ("TasksMax", "t", str(limits.processes + OVERHEAD_PROCESSES)),
-            ("CPUQuotaPerSecUSec", "t", str(int(limits.cpu * 1_000_000))),
-            ("CollectMode", "s", "inactive-or-failed"),
-        )
-        flat = [word for one in properties for word in one]
-        arguments = (unit, "fail", str(len(properties)), *flat, "0")
-        await _call(self._manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", *arguments)
-        await _joined(pid, unit)
-        return ScopeGroup(self._manager, unit)
-
-    async def sweep(self) -> None:
-        """Nothing to do: a scope ends with its processes."""
-
-    async def close(self) -> None:
-        """Nothing to do, as above."""
-
-
-async def _joined(pid: int, unit: str) -> None:
-    """The call only queues a job: wait until the process is where it was asked to be."""
-    try:
-        async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-            while not _is_in(pid, unit):  # noqa: ASYNC110 - the kernel tells nobody
-                await asyncio.sleep(0.005)
-    except (TimeoutError, OSError) as exc:
-        raise SandboxError(f"systemd scope {unit}: process {pid} did not get into it") from exc
-
-
-def _is_in(pid: int, unit: str) -> bool:
-    return unit in Path(f"/proc/{pid}/cgroup").read_text()
-
-
-async def _call(manager: str, method: str, signature: str, *arguments: str) -> None:
-    name = "org.freedesktop.systemd1"
-    call = ("busctl", manager, "call", name, "/org/freedesktop/systemd1", f"{name}.Manager", method, signature)
-    child = await Child.start((*call, *arguments))
-    try:
-        async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-            code = await child.finish()
-    except TimeoutError as exc:
-        child.kill()
-        raise SandboxError(f"systemd {method}: no answer in {_COMMAND_TIMEOUT_S:.0f} s") from exc
-    if code:
-        raise SandboxError(f"systemd {method}: {child.log_tail().strip()}")
-
-
-def open_groups(tag: str) -> Groups | None:
-    """The first kind of control groups that may work here; None where there is none. A trial start decides."""
-    mounts = Path("/proc/self/mountinfo").read_text()
-    own = Path("/proc/self/cgroup").read_text()
-    parents = v1_parents(tag, mounts, own) or v2_parents(tag, mounts, own)
-    if parents is not None:
-        return FolderGroups(parents)
-    if Path("/run/systemd/system").is_dir() and shutil.which("busctl"):
-        return SystemdGroups(tag, "--system" if os.geteuid() == 0 else "--user")
-    return None

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.sandbox.cgroups import TAG
 from infra.sandbox.spec import WORKSPACE, Mount, SandboxError, SandboxUnavailable, check_socket_path
 
 _SHARED = "run"  # what the container sees of sockets/<name>
@@ -96,7 +97,7 @@ class Root:
     @property
     def tag(self) -> str:
         """A name for this pair of folders among other runtimes' on this machine."""
-        return "onmemos-" + hashlib.sha256(bytes(self._sockets)).hexdigest()[:12]
+        return TAG + hashlib.sha256(bytes(self._sockets)).hexdigest()[:12]
 
     @property
     def state(self) -> Path:

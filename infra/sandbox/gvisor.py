@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infra.sandbox import cgroups, dropper, oci, python, rootfs
+from infra.sandbox import cgroups, dropper, limits, oci, python, rootfs
 from infra.sandbox.egress import Closed, Egress, Proxied
 from infra.sandbox.folders import Folders, Root, delete_tree
 from infra.sandbox.launch import launch, variables
@@ -66,8 +66,8 @@ class Gvisor:
         try:
             argv = ("/bin/sh", "-c", script, "sh", *command)
             self._child = await Child.start(argv, stdin=gate)
-            limits = _with_overhead(self._spec.limits)
-            group = await self._machine.groups.limit(self._spec.name, limits, self._child.pid)
+            allowed = _with_overhead(self._spec.limits)
+            group = await self._machine.groups.limit(self._spec.name, allowed, self._child.pid)
             stack.push_async_callback(group.remove)
             await stack.enter_async_context(self._egress.attach(self._child.pid, self._folders.shared))
             for path in (self._folders.shared, *self._folders.shared.iterdir()):
@@ -134,7 +134,7 @@ async def open_gvisor(state: Path, sockets: Path, agent: Path) -> LocalRuntime:
         raise SandboxUnavailable("gVisor sandboxes are started by root only; bubblewrap needs no privileges")
     root = Root(state, sockets)
     try:
-        groups = cgroups.open_groups(root.tag)
+        groups = limits.open_groups(root.tag)
         if groups is None:
             raise SandboxUnavailable(
                 "gVisor's limits need control groups with memory and pids, and none can be made here"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from infra.sandbox import bubblewrap, bwrap, cgroups, docker, egress, gvisor, python
+from infra.sandbox import bubblewrap, bwrap, docker, egress, gvisor, limits, python
 from infra.sandbox.bubblewrap import Machine
 from infra.sandbox.folders import Root
 from infra.sandbox.spec import ContainerSpec, Limits, Runtime, SandboxError, SandboxStartFailed, SandboxUnavailable
@@ -62,7 +62,7 @@ async def _bubblewrap(state: Path, sockets: Path, egress_kind: str, agent: Path)
     await asyncio.to_thread(python.precompile, (agent, Path(__file__).parent / "inside"))
     root = Root(state, sockets)
     try:
-        groups = cgroups.open_groups(root.tag)
+        groups = limits.open_groups(root.tag)
         if groups is not None:
             await groups.sweep()
         machine = Machine(

@@ -1,6 +1,7 @@
 """Docker's command line as we write it, and what we say where no engine answers."""
 
 import asyncio
+import itertools
 import shutil
 import stat
 from pathlib import Path
@@ -22,7 +23,7 @@ SPEC = ContainerSpec(
 
 
 def _pairs(arguments: list[str]) -> set[tuple[str, str]]:
-    return set(zip(arguments, arguments[1:], strict=False))
+    return set(itertools.pairwise(arguments))
 
 
 def test_limits_mounts_and_isolation_are_on_the_command_line() -> None:
@@ -96,7 +97,7 @@ async def test_the_agents_port_is_bridged_to_its_socket(short_folder: Path, monk
     await container.stop(grace_s=0)
     assert await container.wait() in (137, 143)
     await runtime.close()
-    said = Path(log).read_text()
+    said = Path(log).read_text()  # noqa: ASYNC240
     assert "network create --opt" in said
     assert "rm --force onmemos-" in said
     assert said.strip().split("\n")[-1].startswith("network rm onmemos-")

@@ -64,7 +64,8 @@ async def test_the_host_itself_is_not_reached(networked: Lab, listener: socket.s
 async def test_the_routes_to_the_host_cannot_be_opened_from_inside(networked: Lab) -> None:
     result = await networked.run(
         f"ip route add {own_address()} dev tap0 2>/dev/null && echo opened; ip route flush type prohibit 2>/dev/null;"
-        f" ip route show type prohibit | grep -c {own_address()}; ip route add 203.0.113.9 dev lo 2>/dev/null && echo opened; true",
+        f" ip route show type prohibit | grep -c {own_address()};"
+        " ip route add 203.0.113.9 dev lo 2>/dev/null && echo opened; true",
         egress=True,
     )
     assert "opened" not in result.output
@@ -86,7 +87,8 @@ async def test_another_session_is_not_reached(networked: Lab) -> None:
 
 
 async def test_a_closed_network_is_closed(networked: Lab) -> None:
-    script = "env | grep -i _proxy; ls /run/onmemos; ip -o link | wc -l; ip route; curl -s -m 2 http://1.1.1.1/ && echo out; true"
+    script = "env | grep -i _proxy; ls /run/onmemos; ip -o link | wc -l; ip route;"
+    script += " curl -s -m 2 http://1.1.1.1/ && echo out; true"
     result = await networked.run(script, egress=False)
     assert result.output == "1\n"
     assert result.container.facts["egress"] == "none"
@@ -96,7 +98,8 @@ async def test_a_closed_network_is_closed(networked: Lab) -> None:
     "address",
     [
         "127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "255.255.255.255", "::1", "::",
-        "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1",
+        "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::",
+        "::127.0.0.1",
     ],
 )  # fmt: skip
 def test_an_address_of_the_host_is_refused_however_it_is_written(address: str) -> None:
@@ -109,7 +112,7 @@ def test_every_address_of_every_interface_is_refused() -> None:
     assert all(addresses.refused(a) for a in own)
 
 
-@pytest.mark.parametrize("address", ["203.0.113.80", "8.8.8.8", "10.255.7.7", "2606:4700::1111"])
+@pytest.mark.parametrize("address", ["203.0.113.7", "8.8.8.8", "10.255.7.7", "2606:4700::1111"])
 def test_the_world_and_private_networks_are_not_refused(address: str) -> None:
     assert addresses.refused(ipaddress.ip_address(address)) is None
 

@@ -19,7 +19,7 @@ async def gvisor_lab(short_folder: Path) -> AsyncIterator[Lab]:
 
 async def test_a_command_runs_in_another_kernel(gvisor_lab: Lab, tmp_path: Path) -> None:
     result = await gvisor_lab.run(
-        "id -u; pwd; dmesg | grep -c -i gvisor; echo kept > note; echo x > /mnt/bucket/object; cat /root/.profile; touch /usr/x",
+        "id -u; pwd; dmesg | grep -c -i gvisor; echo kept > note; echo x > /mnt/bucket/object; touch /usr/x",
         name="one",
         mounts=(Mount(tmp_path, "/mnt/bucket"),),
     )
@@ -52,7 +52,8 @@ async def test_its_socket_is_reached_and_it_stops(gvisor_lab: Lab) -> None:
 
 
 async def test_it_gets_out_through_the_proxy_only(gvisor_lab: Lab) -> None:
-    script = "curl -s -m 20 --noproxy '' http://127.0.0.1:22/ -x http://127.0.0.1:3128; curl -s -m 1 -x '' http://169.254.169.254/ || echo closed"
+    script = "curl -s -m 20 --noproxy '' http://127.0.0.1:22/ -x http://127.0.0.1:3128;"
+    script += " curl -s -m 1 -x '' http://169.254.169.254/ || echo closed"
     result = await gvisor_lab.run(script, egress=True)
     assert result.output == "127.0.0.1: loopback addresses are closed to sessions\nclosed\n"
     assert result.container.facts["egress"] == "proxy"

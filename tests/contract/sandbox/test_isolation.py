@@ -163,7 +163,10 @@ async def test_a_running_name_cannot_be_started_twice(lab: Lab) -> None:
 
 
 async def test_the_agents_socket_is_reached_from_the_host(lab: Lab) -> None:
-    serve = "import socket; s = socket.create_server('/run/onmemos/agent.sock', family=socket.AF_UNIX); s.accept()[0].sendall(b'hello')"
+    serve = (
+        "import socket; s = socket.create_server('/run/onmemos/agent.sock', family=socket.AF_UNIX);"
+        " s.accept()[0].sendall(b'hello')"
+    )
     container = await lab.start(f'exec python3 -c "{serve}"')
     assert await asyncio.wait_for(_read(container.socket), 5) == b"hello"
     assert await container.wait() == 0
@@ -176,7 +179,7 @@ async def test_a_session_cannot_point_the_agents_socket_at_another_one(lab: Lab,
         container = await lab.start(f"ln -s {short_folder}/victim /run/onmemos/agent.sock; exec sleep 60")
         shared = lab.sockets / container.name / "run/agent.sock"
         await until(shared.is_symlink)
-        with pytest.raises(OSError, match="No such file|Connection refused"):
+        with pytest.raises(OSError, match=r"No such file|Connection refused"):
             await _read(container.socket)
 
 

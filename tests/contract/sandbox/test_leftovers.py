@@ -87,7 +87,9 @@ from infra.sandbox.spec import ContainerSpec, SandboxUnavailable
 async def main():
     folder = Path({str(short_folder)!r})
     try:
-        runtime = await open_runtime("bubblewrap", state=folder / "state", sockets=folder / "s", egress_kind={egress_kind!r})
+        runtime = await open_runtime(
+            "bubblewrap", state=folder / "state", sockets=folder / "s", egress_kind={egress_kind!r}
+        )
     except SandboxUnavailable as exc:
         print("skip", exc, flush=True)
         return
@@ -137,6 +139,22 @@ def _alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
+
+
+async def test_empty_groups_of_runtimes_that_nobody_opens_again_are_removed(short_folder: Path) -> None:
+    async with opened(short_folder / "a") as lab:
+        container = await lab.start("sleep 60", name="alive")
+        if container.facts["limits"] != "cgroup":
+            pytest.skip("no control groups can be had here")
+        parent = _groups("alive")[0].parent.parent
+        for name in ("onmemos-stale", "onmemos-stale/one"):
+            (parent / name).mkdir()
+        async with opened(short_folder / "b"):
+            assert not (parent / "onmemos-stale").exists()
+            assert _groups("alive") != []
+        await container.stop(grace_s=0)
+        async with opened(short_folder / "c"):  # takes away the first one's parent, which is empty now
+            assert (await lab.run("true")).container.facts["limits"] == "cgroup"
 
 
 async def test_two_runtimes_cannot_share_a_folder(lab: Lab) -> None:

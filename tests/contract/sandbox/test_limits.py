@@ -1,12 +1,11 @@
 """Limits hold, by control groups and without them; the session's first process survives what its commands do."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from infra.sandbox import cgroups
+from infra.sandbox import cgroups, limits
 from infra.sandbox.spec import Limits
 from tests.contract.sandbox.conftest import MIB, Lab, opened
 
@@ -20,7 +19,7 @@ async def limited(
     request: pytest.FixtureRequest, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Lab]:
     if request.param == "rlimit":
-        monkeypatch.setattr(cgroups, "open_groups", lambda tag: None)
+        monkeypatch.setattr(limits, "open_groups", lambda tag: None)
     async with opened(short_folder) as lab:
         facts = (await lab.run("true")).container.facts
         if facts["limits"] != request.param:
@@ -52,7 +51,8 @@ async def test_files_in_memory_count(limited: Lab) -> None:
 async def test_a_fork_bomb_is_bounded(limited: Lab) -> None:
     bomb = (
         "import os, time\nn = 0\n"
-        "try:\n    while n < 500:\n        pid = os.fork()\n        if not pid: time.sleep(30); os._exit(0)\n        n += 1\n"
+        "try:\n    while n < 500:\n"
+        "        if not os.fork(): time.sleep(30); os._exit(0)\n        n += 1\n"
         "except BlockingIOError:\n    pass\nprint(n)"
     )
     result = await limited.run(f"exec python3 -c '{bomb}'", limits=Limits(processes=40, memory_bytes=512 * MIB))
@@ -109,4 +109,4 @@ def test_version_2_groups_without_delegation_are_not_used(tmp_path: Path) -> Non
     (tmp_path / "cgroup.subtree_control").write_text("cpu\n")
     mounts = f"30 1 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw\n"
     assert cgroups.v2_parents("tag", mounts, "0::/session.scope\n") is None
-    assert sorted(os.listdir(tmp_path)) == ["cgroup.subtree_control", "session.scope"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cgroup.subtree_control", "session.scope"]

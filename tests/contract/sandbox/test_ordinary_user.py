@@ -19,7 +19,8 @@ from infra.sandbox.runtime import open_runtime
 from infra.sandbox.spec import ContainerSpec, Limits, Mount
 
 HOG = "x = bytearray(200 << 20); print('took it')"
-FORKS = "import os, time\\nn = 0\\ntry:\\n  while n < 300:\\n    if not os.fork(): time.sleep(30); os._exit(0)\\n    n += 1\\nexcept BlockingIOError: pass\\nprint(n)"
+FORKS = "import os, time\\nn = 0\\ntry:\\n  while n < 300:\\n    if not os.fork(): time.sleep(30); os._exit(0)\\n"
+FORKS += "    n += 1\\nexcept BlockingIOError: pass\\nprint(n)"
 SCRIPTS = {
     "who": "id -u; id -g",
     "files": "ls /root /home /etc/shadow /sys " + sys.argv[1] + " 2>/dev/null | wc -l",
@@ -37,7 +38,8 @@ async def main():
     said = {}
     limits = Limits(memory_bytes=128 << 20, processes=30)
     for name, script in SCRIPTS.items():
-        spec = ContainerSpec(name, "", mounts=(Mount(folder / "bucket", "/mnt/bucket"),), limits=limits, command=("sh", "-c", script))
+        mounts = (Mount(folder / "bucket", "/mnt/bucket"),)
+        spec = ContainerSpec(name, "", mounts=mounts, limits=limits, command=("sh", "-c", script))
         container = await runtime.start(spec)
         await container.wait()
         said[name] = container.log_tail().split()
@@ -56,7 +58,7 @@ async def test_an_ordinary_user_has_the_same_isolation(short_folder: Path) -> No
     if os.geteuid() != 0:
         pytest.skip("every other test of this folder is this one")
     setpriv = shutil.which("setpriv")
-    if setpriv is None or not PYTHON.exists():
+    if setpriv is None or not PYTHON.exists():  # noqa: ASYNC240
         pytest.skip("needs setpriv and a Python of the system")
     packages = sysconfig.get_path("purelib")
     drop = (setpriv, f"--reuid={USER}", f"--regid={USER}", "--clear-groups")

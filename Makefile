@@ -1,0 +1,51 @@
+# Every target installs what it needs first; `make` alone lists them.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv/bin
+HOME_FOLDER = $(or $(ONMEMOS_HOME),.onmemos)
+LOCAL = @$(PYTHON) infra/local/bootstrap.py local
+DEV = @$(PYTHON) infra/local/bootstrap.py dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check bench reconcile clean
+
+help: ## this list
+	@echo "OnMemOS: isolated sessions where commands run"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "ARGS=… are passed on. PYTHON=python3.12 chooses the Python that the virtual environment is made with."
+	@echo "Settings of the stack (ports, folder, sandbox, Firestore): $(VENV)/python -m infra.local up --help"
+
+demo: ## start the stack, do real work in a session, show what happened, stop everything
+	$(LOCAL)
+	@$(VENV)/python -m infra.local demo $(ARGS)
+
+up: ## run the stack in the foreground until Ctrl-C
+	$(LOCAL)
+	@$(VENV)/python -m infra.local up $(ARGS)
+
+test: ## every test; ARGS="tests/unit" for some
+	$(DEV)
+	@$(VENV)/python -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
+
+check: ## ruff, mypy --strict, import-linter
+	$(DEV)
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+bench: ## the figures, measured on this machine; ARGS=--json
+	$(LOCAL)
+	@$(VENV)/python -m benchmarks $(ARGS)
+
+reconcile: ## put right what crashes left behind, on the stack that runs; ARGS=--dry-run only says what
+	$(LOCAL)
+	@test -f "$(HOME_FOLDER)/env" || { echo "reconcile: no stack runs in $(HOME_FOLDER); start one with make up" >&2; exit 1; }
+	@set -a; . "$(abspath $(HOME_FOLDER))/env"; set +a; exec $(VENV)/python -m infra.reconcile $(ARGS)
+
+clean: ## remove the virtual environment, the local state and every cache
+	@rm -rf .venv .onmemos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
