@@ -10,6 +10,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared import names
+from shared.cloud import reason
 from shared.errors import ProviderUnavailable, ProvisioningFailed
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class CloudStorage:
             if name not in {found.name for found in client.list_buckets(prefix=name, **self._wait)}:
                 raise ProvisioningFailed(f"the bucket name {name} is taken by another project") from None
         except (exceptions.BadRequest, exceptions.Forbidden, exceptions.NotFound) as exc:
-            raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {exc}") from exc
+            raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {reason(exc)}") from exc
         return name
 
     def _delete(self, name: str) -> None:
@@ -100,4 +101,4 @@ async def _in_thread(call: Callable[..., Any], *args: Any) -> Any:
     try:
         return await asyncio.to_thread(call, *args)
     except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError) as exc:
-        raise ProviderUnavailable(f"Cloud Storage did not answer as expected: {exc}") from exc
+        raise ProviderUnavailable(f"Cloud Storage did not answer as expected: {reason(exc)}") from exc

@@ -13,6 +13,7 @@ from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient, AsyncCollectionReference, AsyncQuery, DocumentSnapshot
 from google.cloud.firestore_v1.base_query import FieldFilter
 
+from shared.cloud import reason
 from shared.errors import AlreadyExists, ProviderUnavailable, SessionNotFound, WriteConflict
 from shared.models import (
     Idempotency,
@@ -240,7 +241,7 @@ class FirestoreStore:
 
 
 def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Firestore did not answer as expected: {exc}")
+    return ProviderUnavailable(f"Firestore did not answer as expected: {reason(exc)}")
 
 
 def _to_document(session: Session) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from google.api_core.retry_async import AsyncRetry
 from google.cloud import tasks_v2
 
 from shared import names
+from shared.cloud import reason
 from shared.errors import ProviderUnavailable
 from shared.models import Session
 
@@ -149,4 +150,4 @@ def _expiry_id(session: Session, at: datetime) -> str:
 
 
 def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Cloud Tasks did not answer as expected: {exc}")
+    return ProviderUnavailable(f"Cloud Tasks did not answer as expected: {reason(exc)}")

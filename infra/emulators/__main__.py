@@ -54,6 +54,7 @@ class Options:
     grpc_port: int
     http_port: int
     sandbox: str
+    egress: str
     firestore: bool
     services_per_region: int
 
@@ -67,6 +68,12 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--grpc-port", type=int, default=0, help="0: any free one")
     parser.add_argument("--http-port", type=int, default=0, help="0: any free one")
     parser.add_argument("--sandbox", choices=["auto", "bubblewrap", "gvisor", "docker"], default="auto")
+    parser.add_argument(
+        "--egress",
+        choices=["auto", "slirp4netns", "pasta", "proxy", "none"],
+        default="auto",
+        help="how sessions reach the internet",
+    )
     parser.add_argument("--firestore", action="store_true", help="serve Firestore too")
     parser.add_argument(
         "--services-per-region", type=int, default=SERVICES_PER_REGION, help="quota of Cloud Run services"
@@ -81,7 +88,12 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         server, grpc_port = _grpc_server(options.grpc_port)
         for folder in (options.state, options.sockets, options.buckets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        runtime = await open_runtime(options.sandbox, state=options.state / "sandboxes", sockets=options.sockets)
+        runtime = await open_runtime(
+            options.sandbox,
+            state=options.state / "sandboxes",
+            sockets=options.sockets,
+            egress_kind=options.egress,
+        )
         stack.push_async_callback(runtime.close)
         tokens = OidcTokens(options.state / "oidc.pem")
         operations = await stack.enter_async_context(Operations())
@@ -176,7 +188,8 @@ def main() -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for library in ("uvicorn", "httpx"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     return asyncio.run(run(options))
 
 

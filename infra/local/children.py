@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 STOP_GRACE_S = 8.0  # the emulators end every sandbox in it, each with a grace of its own
+LAST_WORDS_S = 1.0  # a grandchild may hold the pipe open for longer
 LOG_TAIL_BYTES = 4000
 LOG_TAIL_LINES = 15
 KEPT_LOGS = 3
@@ -54,14 +55,18 @@ class Program:
 
 
 class Child:
-    """A running process. Its standard output and error go to `log`, but for the lines that `line()` reads."""
+    """A running process. Its standard output and error go to `log`; it lives on an open standard input, `stdin`.
 
-    def __init__(self, program: Program, log: Path, process: asyncio.subprocess.Process) -> None:
-        self.name = program.name
+    The pipes are ours and not asyncio's: there a process has not ended while a grandchild holds one.
+    """
+
+    def __init__(self, name: str, log: Path, process: asyncio.subprocess.Process, stdin: int, stdout: int) -> None:
+        self.name = name
         self.pid = process.pid
         self.log = log
         self._process = process
-        self._copying = asyncio.create_task(self._copy(), name=f"log of {self.name}")
+        self._stdin = os.fdopen(stdin, "wb", buffering=0)  # closed in _kill
+        self._copying = asyncio.create_task(self._copy(stdout), name=f"log of {self.name}")
         self._first_line: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def line(self) -> bytes:
@@ -72,19 +77,16 @@ class Child:
         return text
 
     async def tell(self, line: bytes) -> None:
-        """Write a line to its standard input. Raises ChildFailed."""
-        if self._process.stdin is None:
-            raise RuntimeError(f"{self.name} has no standard input")
+        """Write a line, shorter than a pipe's buffer, to its standard input. Raises ChildFailed."""
         try:
-            self._process.stdin.write(line + b"\n")
-            await self._process.stdin.drain()
-        except ConnectionError:
+            self._stdin.write(line + b"\n")
+        except BrokenPipeError:
             raise await self.failure() from None
 
     async def failure(self) -> ChildFailed:
         """Wait for its end, and say how it ended."""
         code = await self._process.wait()
-        await asyncio.wait([self._copying], timeout=1)
+        await asyncio.wait([self._copying], timeout=LAST_WORDS_S)
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         return ChildFailed(f"{self.name} ended by itself ({how}). The end of {self.log}:\n{tail(self.log)}")
 
@@ -105,15 +107,18 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             if self._process.returncode is None:
                 self._process.kill()
+        self._stdin.close()
         await self._process.wait()
-        await asyncio.wait([self._copying], timeout=1)  # a grandchild may hold the pipe open
+        await asyncio.wait([self._copying], timeout=LAST_WORDS_S)
         self._copying.cancel()
 
-    async def _copy(self) -> None:
+    async def _copy(self, stdout: int) -> None:
         """Standard output into the log; standard error goes there by itself."""
-        output = self._process.stdout
-        if output is None:
-            return
+        output = asyncio.StreamReader()
+        pipe = os.fdopen(stdout, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), pipe
+        )
         try:
             first_line = await output.readline()
             self._first_line.set_result(first_line)
@@ -122,6 +127,7 @@ class Child:
                 while chunk := await output.read(1 << 16):
                     log.write(chunk)
         finally:
+            transport.close()
             if not self._first_line.done():
                 self._first_line.set_result(b"")
 
@@ -166,12 +172,13 @@ class Children:
             raise RuntimeError("the children are not entered")
         log = self._logs / f"{program.name}.log"
         rotate(log)
+        (their_stdin, our_stdin), (our_stdout, their_stdout) = os.pipe(), os.pipe()
         try:
             with log.open("ab", buffering=0) as errors:
                 process = await asyncio.create_subprocess_exec(
                     *program.argv,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
+                    stdin=their_stdin,
+                    stdout=their_stdout,
                     stderr=errors,
                     env=dict(program.environment),
                     cwd=program.folder,
@@ -179,10 +186,15 @@ class Children:
                     process_group=guard.pid,
                 )
         except OSError as exc:
+            os.close(our_stdin)
+            os.close(our_stdout)
             raise ChildFailed(f"{program.name} cannot be started: {program.argv[0]}: {exc.strerror}") from exc
+        finally:
+            os.close(their_stdin)
+            os.close(their_stdout)
         guard.stdin.write(b"%d\n" % process.pid)
         guard.stdin.flush()
-        child = Child(program, log, process)
+        child = Child(program.name, log, process, our_stdin, our_stdout)
         self._running.append(child)
         return child
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import psutil
 
 from infra.local.settings import Settings
 
+PLAIN = re.compile(r"[\w./:@%+,={}-]*", re.ASCII)  # what a shell leaves as it is in an assignment
 ENDING_S = 10.0  # a killed stack's guard takes at most 4 s
 
 
@@ -35,9 +37,9 @@ def claimed(settings: Settings) -> Iterator[int]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        settings.env_file.unlink(missing_ok=True)
+        _fresh_private_folder(settings.runtime)
         try:
-            settings.env_file.unlink(missing_ok=True)
-            _fresh_private_folder(settings.runtime)
             yield lock.fileno()
         finally:
             settings.env_file.unlink(missing_ok=True)
@@ -55,8 +57,15 @@ def keep_ticket_key(path: Path) -> None:
 
 
 def write_env(path: Path, environment: Mapping[str, str]) -> None:
-    """NAME=value lines for `set -a; . .onmemos/env` and `docker run --env-file` (which knows no quotes) alike."""
-    _write(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(environment.items())))
+    """NAME=value lines for `set -a; . .onmemos/env` and `docker run --env-file` alike.
+
+    Docker knows no quotes: a value gets them only when a shell cannot do without.
+    """
+    lines = (
+        f"{name}={value if PLAIN.fullmatch(value) else shlex.quote(value)}\n"
+        for name, value in sorted(environment.items())
+    )
+    _write(path, "".join(lines))
 
 
 def _write(path: Path, text: str) -> None:

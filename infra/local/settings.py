@@ -14,7 +14,7 @@ HOME = PROJECT / ".onmemos"
 API_KEY = "your-api-key"
 
 # Both a shell that sources .onmemos/env and `docker run --env-file` must read the same value from it.
-_API_KEY = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,256}")
+_API_KEY = re.compile(r"[A-Za-z0-9._+/=:@-]{1,256}")
 
 
 Kind = TypeVar("Kind", bound=StrEnum)
@@ -146,7 +146,7 @@ def _api_key(environment: Mapping[str, str]) -> str:
     if not _API_KEY.fullmatch(given):
         raise SettingsError(
             "ONMEMOS_API_KEY: holds characters that not every reader of an env file takes; "
-            "wanted letters, digits and ._~+/=:@- (at most 256)"
+            "wanted letters, digits and ._+/=:@- (at most 256)"
         )
     return given
 

@@ -117,10 +117,11 @@ class Stack:
             leftovers = (settings.env_file, settings.runtime)
             children = Children(settings.logs, leftovers, (lock,))
             self._children = await self._closing.enter_async_context(children)
+            official = await choose(settings)
+            await self._started(storage.program(storage_port, settings.buckets, self._inherited))
+            emulators = await self._started(self._emulators(embedded=official is None))
+            # The last to start is the first to end: it calls the others.
             serve = await self._started(self._serve(gateway.fileno(), pushes.fileno()))
-        official = await choose(settings)
-        emulators = await self._started(self._emulators(embedded=official is None))
-        await self._started(storage.program(storage_port, settings.buckets, self._inherited))
         home.keep_ticket_key(settings.ticket_key)
         await self._unless_one_ends(
             self._read_emulators(emulators),

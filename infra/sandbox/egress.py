@@ -82,6 +82,7 @@ class Slirp:
 
     @asynccontextmanager
     async def attach(self, pid: int, folder: Path) -> AsyncIterator[None]:
+        await _loopback_is_up(pid)
         async with contextlib.AsyncExitStack() as stack:
             user, net = stack.enter_context(_namespaces(pid))
             ready, announce = _pipe(stack)
@@ -115,6 +116,7 @@ class Pasta:
     @asynccontextmanager
     async def attach(self, pid: int, folder: Path) -> AsyncIterator[None]:
         network = self._network
+        await _loopback_is_up(pid)
         async with contextlib.AsyncExitStack() as stack:
             user, net = stack.enter_context(_namespaces(pid))
             alive, _ = _pipe(stack)
@@ -228,6 +230,22 @@ async def _until(ready: Callable[[], bool], over: Callable[[], bool], name: str,
             child.kill()
             raise SandboxError(f"{name} gave the session no network: {child.log_tail().strip()[-500:]}")
         await asyncio.sleep(0.002)
+
+
+async def _loopback_is_up(pid: int) -> None:
+    """Wait for bubblewrap's own set-up of `lo`, which fails when a network's helper brings `lo` up in between."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + READY_TIMEOUT_S
+    addresses_of = Path(f"/proc/{pid}/net/fib_trie")
+    while True:
+        try:
+            if "127.0.0.1" in addresses_of.read_text():
+                return
+        except OSError as exc:
+            raise SandboxError("the sandbox ended before it had a network") from exc
+        if loop.time() > deadline:
+            raise SandboxError(f"the sandbox had no loopback after {READY_TIMEOUT_S:g} s")
+        await asyncio.sleep(0.001)
 
 
 def _first_byte(fd: int) -> bytes:

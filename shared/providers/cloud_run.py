@@ -12,6 +12,7 @@ from google.api_core.retry_async import AsyncRetry
 from google.cloud import run_v2
 
 from shared import names
+from shared.cloud import reason
 from shared.errors import InvalidRequest, OnMemOSError, ProviderUnavailable, ProvisioningFailed, QuotaExceeded
 from shared.models import ProviderName, Resources, Session
 from shared.providers.base import Condition, Health, Workspace
@@ -231,11 +232,11 @@ def _condition(service: run_v2.Service) -> Condition:
 
 def _translated(exc: exceptions.GoogleAPIError) -> OnMemOSError:
     if isinstance(exc, exceptions.ResourceExhausted):
-        return QuotaExceeded(f"Cloud Run refused the workspace: {exc}")
+        return QuotaExceeded(f"Cloud Run refused the workspace: {reason(exc)}")
     if isinstance(exc, TRANSIENT):
         return _unavailable(exc)
-    return ProvisioningFailed(f"Cloud Run could not start the workspace: {exc}")
+    return ProvisioningFailed(f"Cloud Run could not start the workspace: {reason(exc)}")
 
 
 def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Cloud Run did not answer as expected: {exc}")
+    return ProviderUnavailable(f"Cloud Run did not answer as expected: {reason(exc)}")

@@ -76,7 +76,7 @@ class Remains:
             "buckets": self._buckets(),
             "services": asyncio.run(self._services()),
             "tasks": asyncio.run(self._tasks()),
-            "folders": [str(path) for path in self._home.rglob(f"*{self._mark}*")],
+            "folders": [str(path) for path in self._home.rglob(f"*{self._mark}*") if path.is_dir()],
             "processes": self._processes(),
         }
         return {kind: names for kind, names in everything.items() if names}
@@ -89,13 +89,13 @@ class Remains:
     def _buckets(self) -> list[str]:
         options = {"api_endpoint": self._env["STORAGE_EMULATOR_HOST"]}
         storage = Storage(self._project, credentials=AnonymousCredentials(), client_options=options)
-        return [bucket.name for bucket in storage.list_buckets() if self._mark in bucket.name]
+        return [bucket.name for bucket in storage.list_buckets() if self._mark in str(bucket.name)]
 
     async def _services(self) -> list[str]:
         async with grpc.aio.insecure_channel(self._env["CLOUD_RUN_EMULATOR_HOST"]) as channel:
             client = run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel))
-            found = await client.list_services(parent=self._parent)
-            return [service.name async for service in found if self._mark in service.name]
+            services = await client.list_services(parent=self._parent)
+            return [service.name async for service in services if self._mark in service.name]
 
     async def _tasks(self) -> list[str]:
         async with grpc.aio.insecure_channel(self._env["CLOUD_TASKS_EMULATOR_HOST"]) as channel:
@@ -105,12 +105,7 @@ class Remains:
             return [name for name in found if self._mark in name]
 
     def _processes(self) -> list[str]:
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
-            line = " ".join(process.info["cmdline"] or [])
-            if self._mark in line and process.pid != os.getpid():
-                found.append(line)
-        return found
+        return [" ".join(process.info["cmdline"]) for process in processes_of(self._mark)]
 
 
 @pytest.fixture
@@ -138,19 +133,27 @@ def test_a_workspace_that_dies_comes_back_with_its_files_and_says_so(stack: Stac
         session = client.create_session({"namespace": mark, "user": "dev"})
         assert session["details"]["boots"] == 1
         client.execute_session(session["id"], "echo kept > note")
-        kill_workspace(session["id"])
+        dying = processes_of(session["id"])
+        assert dying
+        for process in dying:  # as an out-of-memory kill of the machine would
+            process.kill()
+        until(lambda: client.get_session(session["id"])["details"]["boots"] > 1, "the restart is seen")
+        assert client.get_session(session["id"])["status"] == "running"
         assert client.execute_session(session["id"], "cat note")["stdout"] == "kept\n"
-        after = client.get_session(session["id"])
-        assert after["status"] == "running"
-        assert after["details"]["boots"] > 1
         client.delete_session(session["id"])
 
 
-def kill_workspace(session_id: str) -> None:
-    """End the sandbox's own processes from outside, as an out-of-memory kill of the machine would."""
-    for process in psutil.process_iter(["cmdline"]):
-        if f"onmemos-{session_id}" in " ".join(process.info["cmdline"] or []):
-            process.kill()
+def processes_of(mark: str) -> list[psutil.Process]:
+    """The processes in whose session's name, or in whose command line, the mark stands."""
+    return [
+        process
+        for process in psutil.process_iter(["pid", "cmdline", "environ"])
+        if process.pid != os.getpid()
+        and (
+            mark in " ".join(process.info["cmdline"] or [])
+            or mark in (process.info["environ"] or {}).get("WORKSPACE_ID", "")
+        )
+    ]
 
 
 def test_a_service_that_was_deleted_outside_is_a_failed_session(stack: Stack, mark: str) -> None:

@@ -14,6 +14,7 @@ from google.cloud import firestore
 from infra.emulators.firestore import FirestoreEmulator
 from infra.emulators.firestore_official import find_official
 
+OWNER = [("authorization", "Bearer owner")]  # what the official emulator wants for some bare calls
 MAX_MESSAGE_BYTES = 16 * 2**20
 
 

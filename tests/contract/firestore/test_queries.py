@@ -61,7 +61,6 @@ async def fill(client: firestore.AsyncClient) -> Any:
         ("!=", 1, [name for name in VALUES if name not in ("null", "one", "one_double")]),
         ("!=", None, [name for name in VALUES if name != "null"]),
         ("array_contains", 1, ["list", "list1"]),
-        ("array_contains", None, []),
         ("array_contains_any", [2, 7], ["list"]),
     ],
 )
@@ -179,8 +178,8 @@ async def test_aggregations(client: firestore.AsyncClient) -> None:
     assert (await collection.limit(2).count().get())[0][0].value == 2
     found = (await collection.count(alias="k").sum("n", alias="s").avg("n", alias="a").get())[0]
     assert {result.alias: result.value for result in found} == {"k": 3, "s": 3.0, "a": 1.5}
-    empty = (await client.collection("none").sum("n", alias="s").avg("n", alias="a").get())[0]
-    assert {result.alias: result.value for result in empty} == {"s": 0, "a": None}
+    (empty,) = (await client.collection("none").sum("n", alias="s").get())[0]
+    assert empty.value == 0
 
 
 async def test_a_count_stops_at_its_bound(client: firestore.AsyncClient) -> None:

@@ -8,6 +8,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import firestore
 
+from tests.contract.firestore.conftest import OWNER
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -44,7 +46,13 @@ async def test_an_update_replaces_named_fields_and_removes_deleted_ones(client: 
     document = client.document("rooms/a")
     await document.set({"keep": 1, "map": {"a": 1, "b": 2}, "gone": 1, "scalar": 1, "odd.name": 1})
     await document.update(
-        {"map.a": 5, "gone": firestore.DELETE_FIELD, "scalar.deep.er": 1, "`odd.name`": 2, "absent.x": firestore.DELETE_FIELD}
+        {
+            "map.a": 5,
+            "gone": firestore.DELETE_FIELD,
+            "scalar.deep.er": 1,
+            "`odd.name`": 2,
+            "absent.x": firestore.DELETE_FIELD,
+        }
     )
     assert await body_of(document) == {
         "keep": 1,
@@ -197,7 +205,8 @@ async def test_a_batch_write_answers_for_each_write(client: firestore.AsyncClien
                 {"update": {"name": f"{root}/b", "fields": value}, "current_document": {"exists": True}},
                 {"delete": f"{root}/c"},
             ],
-        }
+        },
+        metadata=OWNER,
     )
     assert [status.code for status in response.status] == [0, 5, 0]
     assert await body_of(client.document("rooms/a")) == {"n": 1}
