@@ -169,7 +169,7 @@ def test_a_service_that_was_deleted_outside_is_a_failed_session(stack: Stack, ma
         asyncio.run(delete_service(f"{where}/{session['details']['service_name']}"))
         seen = client.get_session(session["id"])
         assert seen["status"] == "failed"
-        assert "lost" in seen["error"]
+        assert "lost" in str(seen["error"])
         client.delete_session(session["id"])
 
 

@@ -1,6 +1,6 @@
 """Reads and commits of one database file, with transactions and their order; no wire format but the messages' own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,17 +64,15 @@ class Engine:
         database: str,
         batch: Sequence[Message],
         transaction: Transaction | None = None,
-        before: Callable[[], None] = lambda: None,
     ) -> tuple[int, list[Message]]:
         """Do all the writes or none; answers the commit time and a WriteResult for each.
 
-        `before` runs in the same step, just ahead of the writes. Raises what `writes.apply` does, and Aborted.
+        Raises what `writes.apply` does, and Aborted: what the transaction read has changed.
         """
         names = [writes.target(write, database) for write in batch]
         await self.transactions.wait_for_others(names, transaction)
         if transaction is not None:
             self.transactions.check_unchanged(transaction, names)
-        before()
         time_us = self.storage.tick()
         with self.storage.commit():
             results, changes = writes.apply(self.storage, database, batch, time_us)

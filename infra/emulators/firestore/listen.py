@@ -5,8 +5,6 @@ matters to a target brings the changes and another snapshot. A resumed target is
 """
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
@@ -20,8 +18,6 @@ from .messages import ListenResponse, Message, TargetChange, timestamp
 from .names import Name
 from .query import Query
 from .writes import Change
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -63,10 +59,9 @@ async def listen(engine: Engine, requests: AsyncIterator[Message]) -> AsyncItera
                     for response in stream.take(request):
                         yield response
         finally:
-            for task in (incoming, committed):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            incoming.cancel()
+            committed.cancel()
+            await asyncio.gather(incoming, committed, return_exceptions=True)
 
 
 class _Stream:

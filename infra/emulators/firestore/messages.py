@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from google.cloud.firestore_v1.types import common, document, firestore, query, write
+from google.cloud.firestore_v1.types import document, firestore, query, write
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
@@ -19,7 +19,6 @@ StructuredQuery: Any = query.StructuredQuery.pb()
 Cursor: Any = query.Cursor.pb()
 
 WriteResult: Any = write.WriteResult.pb()
-DocumentMask: Any = common.DocumentMask.pb()
 
 GetDocumentRequest: Any = firestore.GetDocumentRequest.pb()
 ListDocumentsRequest: Any = firestore.ListDocumentsRequest.pb()

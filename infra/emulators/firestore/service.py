@@ -23,7 +23,6 @@ from .listen import listen
 from .messages import Message
 from .transactions import Transaction
 
-MAX_WRITES = 500  # of a BatchWrite in production; neither it nor the official emulator bounds a Commit by count
 _ID_LETTERS = string.ascii_letters + string.digits
 
 

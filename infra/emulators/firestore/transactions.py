@@ -213,8 +213,8 @@ class Transactions:
 
     def _expire(self) -> None:
         oldest_s = self._monotonic() - MAX_AGE_S
-        for transaction in [t for t in self._open.values() if t.began_s < oldest_s]:
-            self.end(transaction)
+        while self._open and (oldest := next(iter(self._open.values()))).began_s < oldest_s:
+            self.end(oldest)
 
 
 def _bound(remembered: dict[bytes, bytes] | dict[bytes, Footprint]) -> None:
