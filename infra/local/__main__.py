@@ -30,6 +30,7 @@ SETTINGS = "\n".join(
         "  ONMEMOS_HOME             where the stack keeps its state, .onmemos if not given",
         "  ONMEMOS_API_KEY          the API's first key, your-api-key if not given",
         "  ONMEMOS_SANDBOX          auto, bubblewrap, gvisor or docker",
+        "  ONMEMOS_EGRESS           auto, slirp4netns, pasta, proxy or none: how sessions reach the internet",
         "  ONMEMOS_FIRESTORE        auto, official or embedded; auto: official where Google's emulator is found",
         "  FIRESTORE_EMULATOR_HOST  a Firestore emulator that runs already, unless ONMEMOS_FIRESTORE=embedded",
     ]

@@ -33,6 +33,16 @@ class Sandbox(StrEnum):
     DOCKER = "docker"
 
 
+class Egress(StrEnum):
+    """How sessions reach the internet; `auto` takes the first of these that this machine has."""
+
+    AUTO = "auto"
+    SLIRP4NETNS = "slirp4netns"
+    PASTA = "pasta"
+    PROXY = "proxy"
+    NONE = "none"
+
+
 class Firestore(StrEnum):
     """Which Firestore: Google's emulator on a Java machine, our own, or `auto`: Google's where it is found."""
 
@@ -79,6 +89,7 @@ class Settings:
     api_key: str = API_KEY
     ports: Ports = Ports()
     sandbox: Sandbox = Sandbox.AUTO
+    egress: Egress = Egress.AUTO
     firestore: Firestore = Firestore.AUTO
     firestore_host: str = ""
     inherited: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -92,6 +103,7 @@ class Settings:
             api_key=_api_key(environment),
             ports=Ports(**{name: _port(environment, name) for name in PORT_VARIABLES}),
             sandbox=_choice(environment, "ONMEMOS_SANDBOX", Sandbox.AUTO),
+            egress=_choice(environment, "ONMEMOS_EGRESS", Egress.AUTO),
             firestore=_choice(environment, "ONMEMOS_FIRESTORE", Firestore.AUTO),
             firestore_host=environment.get("FIRESTORE_EMULATOR_HOST", "").strip(),
             inherited=dict(environment),

@@ -174,6 +174,7 @@ class Stack:
             "--grpc-port": settings.ports.emulators,
             "--http-port": settings.ports.http,
             "--sandbox": settings.sandbox,
+            "--egress": settings.egress,
         }
         return self._python("emulators", "infra.emulators", options, *(["--firestore"] if embedded else []))
 

@@ -4,7 +4,7 @@ What looks odd is Firestore's: null and NaN match no comparison, `!=` and NOT_IN
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from google.api_core import exceptions
@@ -22,6 +22,7 @@ _FIELD = StructuredQuery.FieldFilter
 _UNARY = StructuredQuery.UnaryFilter
 _NULL = bytes([values.NULL])
 _NAN = bytes([values.NAN])
+_NEVER = b""  # no value encodes to this: what null and NaN are compared as
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ def read(where: Message) -> Where:
     for alternative in alternatives:
         if sum(isinstance(condition, Contains) for condition in alternative) > 1:
             raise exceptions.InvalidArgument("A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction.")
-    return Where(alternatives, frozenset(reader.fields), tuple(sorted(reader.inequalities)))
+    possible = tuple(alternative for alternative in alternatives if not any(map(_is_never, alternative)))
+    return Where(possible, frozenset(reader.fields), tuple(sorted(reader.inequalities)))
 
 
 class _Reader:
@@ -152,32 +154,32 @@ class _Reader:
             return [()]
         parts = [self.alternatives(part) for part in node.filters]
         if node.op == _COMPOSITE.OR:
-            self._disjunctive = self._disjunctive or len(parts) > 1
+            self._disjunctive = True
             return _bounded(itertools.chain.from_iterable(parts))
         product: list[Conjunction] = [()]
         for part in parts:
-            product = _bounded(left + right for left in product for right in part)
+            product = _bounded(tuple(dict.fromkeys(left + right)) for left in product for right in part)
         return product
 
     def _field(self, node: Message) -> Iterable[Condition]:
-        """The alternatives that a field filter stands for; none when nothing can match."""
+        """The alternatives that a field filter stands for."""
         path = paths.parse(node.field.field_path)
         self.fields.add(path)
         match node.op:
             case _FIELD.EQUAL:
-                return [Equal(path, value) for value in _matchable([_operand(path, node.value)])]
+                return [Equal(path, _comparable(_operand(path, node.value)))]
             case _FIELD.IN:
                 self._disjunctive = True
                 listed = _list(path, node, "IN", MAX_DISJUNCTIONS)
-                return [Equal(path, value) for value in dict.fromkeys(_matchable(listed))]
+                return [Equal(path, value) for value in dict.fromkeys(map(_comparable, listed))]
             case _FIELD.ARRAY_CONTAINS:
                 _no_name(path)
-                return [Contains(path, value) for value in _matchable([_operand(path, node.value)])]
+                return [Contains(path, _comparable(_operand(path, node.value)))]
             case _FIELD.ARRAY_CONTAINS_ANY:
                 _no_name(path)
                 self._disjunctive = True
                 listed = _list(path, node, "ARRAY_CONTAINS_ANY", MAX_DISJUNCTIONS)
-                return [Contains(path, value) for value in dict.fromkeys(_matchable(listed))]
+                return [Contains(path, value) for value in dict.fromkeys(map(_comparable, listed))]
             case _FIELD.NOT_EQUAL | _FIELD.NOT_IN:
                 self._negations += 1
                 self.inequalities.add(path)
@@ -187,11 +189,11 @@ class _Reader:
                 else:
                     excluded = [_operand(path, node.value)]
                 if _NULL in excluded:
-                    return []
+                    return [Equal(path, _NEVER)]
                 return [Other(path, frozenset((_NULL, *(value for value in excluded if value != _NAN))))]
             case _FIELD.LESS_THAN | _FIELD.LESS_THAN_OR_EQUAL | _FIELD.GREATER_THAN | _FIELD.GREATER_THAN_OR_EQUAL:
                 self.inequalities.add(path)
-                return [_range(path, node.op, value) for value in _matchable([_operand(path, node.value)])]
+                return [_range(path, node.op, _comparable(_operand(path, node.value)))]
         raise exceptions.InvalidArgument("Unknown FieldFilter operator.")
 
     def _unary(self, node: Message) -> Condition:
@@ -211,7 +213,17 @@ class _Reader:
         raise exceptions.InvalidArgument("Unknown UnaryFilter operator.")
 
 
-def _range(path: FieldPath, op: int, value: bytes) -> Range:
+def _is_never(condition: Condition) -> bool:
+    return isinstance(condition, Equal | Contains) and condition.value == _NEVER
+
+
+def _comparable(value: bytes) -> bytes:
+    return _NEVER if value in (_NULL, _NAN) else value
+
+
+def _range(path: FieldPath, op: int, value: bytes) -> Condition:
+    if value == _NEVER:
+        return Equal(path, _NEVER)
     if path == NAME:
         first, after, end = b"", value + b"\x00", None  # children of a document come right after it
     else:
@@ -240,10 +252,6 @@ def _list(path: FieldPath, node: Message, operator: str, limit: int) -> list[byt
     if len(listed) > limit:
         raise exceptions.InvalidArgument(f"'{operator}' supports up to {limit} comparison values.")
     return [_operand(path, value) for value in listed]
-
-
-def _matchable(operands: Iterable[bytes]) -> Iterator[bytes]:
-    return (value for value in operands if value not in (_NULL, _NAN))
 
 
 def _no_name(path: FieldPath) -> None:

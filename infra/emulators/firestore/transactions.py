@@ -206,7 +206,8 @@ class Transactions:
                     self._line.remove(other)
                     break
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(other.ended.wait(), IDLE_S - idle_s)
+                    async with asyncio.timeout(IDLE_S - idle_s):  # wait_for may swallow a cancellation on 3.11
+                        await other.ended.wait()
         if mine is not None:
             mine.waiting = False
             mine.seen_s = self._monotonic()

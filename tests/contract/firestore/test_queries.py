@@ -176,7 +176,8 @@ async def test_aggregations(client: firestore.AsyncClient) -> None:
     collection = client.collection("c")
     assert (await collection.count(alias="all").get())[0][0].value == 4
     assert (await collection.limit(2).count().get())[0][0].value == 2
-    found = (await collection.count(alias="k").sum("n", alias="s").avg("n", alias="a").get())[0]
+    several: Any = collection.count(alias="k").sum("n", alias="s")  # typed as the synchronous one
+    found = (await several.avg("n", alias="a").get())[0]
     assert {result.alias: result.value for result in found} == {"k": 3, "s": 3.0, "a": 1.5}
     (empty,) = (await client.collection("none").sum("n", alias="s").get())[0]
     assert empty.value == 0
@@ -229,6 +230,11 @@ NAME = {"field": {"field_path": "__name__"}, "direction": 2}
         ({"where": composite(where("v", 7, ONE), where("w", 7, ONE))}, exceptions.InvalidArgument),
         ({"where": composite(where("v", 6, ONE), where("w", 6, ONE))}, exceptions.InvalidArgument),
         ({"where": composite(where("v", 10, numbers(1)), where("w", 8, numbers(1)))}, exceptions.InvalidArgument),
+        (
+            {"where": composite(where("v", 10, numbers(1)), composite(where("w", 5, ONE), op=2))},
+            exceptions.InvalidArgument,
+        ),
+        ({"where": composite(where("v", 7, {"null_value": 0}), where("w", 7, ONE))}, exceptions.InvalidArgument),
         ({"where": where("v", 0, ONE)}, exceptions.InvalidArgument),
         ({"where": composite(where("v", 5, ONE), op=0)}, exceptions.InvalidArgument),
         ({"where": where("__name__", 5, ONE)}, exceptions.InvalidArgument),

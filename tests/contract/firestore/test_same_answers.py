@@ -20,7 +20,7 @@ FIELDS = ("a", "b", "m.x")
 PATHS = [f"c/{name}" for name in "pqrst"] + ["c/p/c/q", "d/x/c/r"]
 
 scalars = st.sampled_from([None, False, True, math.nan, 0, -0.0, 1, 1.0, 1.5, 2**53 + 1, float(2**53), "", "a", b"a"])
-values = st.one_of(scalars, st.lists(scalars, max_size=2), st.just({"x": 1}), st.just({}))
+values: st.SearchStrategy[Any] = st.one_of(scalars, st.lists(scalars, max_size=2), st.just({"x": 1}), st.just({}))
 documents = st.dictionaries(
     st.sampled_from(PATHS),
     st.fixed_dictionaries(

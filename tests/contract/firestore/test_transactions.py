@@ -11,7 +11,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def begin(client: firestore.AsyncClient, *, read_only: bool = False) -> bytes:
-    options = {"read_only": {}} if read_only else {"read_write": {}}
+    options: dict[str, dict[str, str]] = {"read_only": {}} if read_only else {"read_write": {}}
     begun = await client._firestore_api.begin_transaction(
         request={"database": client._database_string, "options": options}
     )

@@ -1,0 +1,79 @@
+"""The README tells the truth: its commands run as printed, its Python runs, its make targets and settings exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PRINTED_URL, PRINTED_KEY = "http://localhost:8080", "your-api-key"
+
+
+class Stack(Protocol):
+    """What the fixture gives."""
+
+    base_url: str
+    api_key: str
+    home: Path
+    environment: dict[str, str]
+
+
+def here(text: str, stack: Stack) -> str:
+    """A printed command, for this stack's address, key and home."""
+    text = text.replace(PRINTED_URL, stack.base_url).replace(PRINTED_KEY, stack.api_key)
+    return text.replace(".onmemos/env", str(stack.home / "env"))
+
+
+def shell(script: str, **env: str) -> str:
+    done = subprocess.run(
+        ["/bin/sh", "-euc", script], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_curl_lines_run_as_printed(stack: Stack) -> None:
+    lines = [block for kind, block in BLOCKS if kind == "sh" and "curl" in block]
+    create, others = lines[0], [line for block in lines[1:] for line in re.split(r"\n\n", block.strip())]
+    session = re.search(r'"id":\s*"(ws-[^"]+)"', shell(here(create, stack).replace("curl ", "curl -sS ")))
+    assert session
+    answers = [shell(here(line, stack).replace("curl ", "curl -sS "), SESSION=session[1]) for line in others]
+    execute, get, listed, delete = answers
+    assert re.search(r'"stdout":\s*"Python 3', execute)
+    assert re.search(r'"status":\s*"running"', get)
+    assert session[1] in listed
+    assert re.search(r'"success":\s*true', delete)
+
+
+def test_the_python_runs_as_printed(stack: Stack) -> None:
+    (program,) = (block for kind, block in BLOCKS if kind == "python")
+    done = subprocess.run(
+        [sys.executable, "-c", here(program, stack)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Python 3")
+
+
+def test_the_stacks_addresses_can_be_sourced(stack: Stack) -> None:
+    (block,) = (block for kind, block in BLOCKS if kind == "sh" and "set -a" in block)
+    printed = shell(here(block, stack) + "\nenv")
+    for name in ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "CLOUD_TASKS_EMULATOR_HOST"):
+        assert f"{name}={stack.environment[name]}" in printed
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)", README))))
+def test_every_make_target_exists_and_is_in_the_help(target: str) -> None:
+    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"make {target} " in shell("make help")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bONMEMOS_[A-Z_]+", README))))
+def test_every_setting_exists(name: str) -> None:
+    help_text = shell(f"{sys.executable} -m infra.local up --help")
+    assert name in help_text
