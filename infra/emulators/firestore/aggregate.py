@@ -60,9 +60,9 @@ def _read_one(alias: str, aggregation: Message) -> Aggregation:
     return Aggregation(alias, kind, path, None)
 
 
-def required(aggregations: Sequence[Aggregation]) -> tuple[FieldPath, ...]:
+def fields(aggregations: Sequence[Aggregation]) -> tuple[FieldPath, ...]:
     """The fields a document must have to take part, in the counts too."""
-    return tuple(aggregation.path for aggregation in aggregations if aggregation.path is not None)
+    return tuple(sorted({aggregation.path for aggregation in aggregations if aggregation.path is not None}))
 
 
 def compute(aggregations: Sequence[Aggregation], documents: Sequence[Message]) -> dict[str, Message]:

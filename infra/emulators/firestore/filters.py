@@ -150,15 +150,18 @@ class _Reader:
     def _composite(self, node: Message) -> list[Conjunction]:
         if node.op not in (_COMPOSITE.AND, _COMPOSITE.OR):
             raise exceptions.InvalidArgument("Unsupported CompositeFilter operator.")
-        if not node.filters:
-            return [()]
-        parts = [self.alternatives(part) for part in node.filters]
+        if not node.filters and node.op == _COMPOSITE.OR:
+            raise exceptions.InvalidArgument("An OR has no filters.")
+        siblings = {
+            part.SerializeToString(deterministic=True): part for part in node.filters
+        }  # repeated ones count once
+        parts = [self.alternatives(part) for part in siblings.values()]
         if node.op == _COMPOSITE.OR:
             self._disjunctive = True
             return _bounded(itertools.chain.from_iterable(parts))
         product: list[Conjunction] = [()]
         for part in parts:
-            product = _bounded(tuple(dict.fromkeys(left + right)) for left in product for right in part)
+            product = _bounded(left + right for left in product for right in part)
         return product
 
     def _field(self, node: Message) -> Iterable[Condition]:

@@ -35,7 +35,6 @@ class Query:
     offset: int
     limit: int | None
     select: tuple[FieldPath, ...] | None
-    required: tuple[FieldPath, ...] = ()  # fields that an aggregation wants to be there
 
     def in_scope(self, name: Name) -> bool:
         """Whether a document of this name is in the collections that are asked."""
@@ -49,8 +48,6 @@ class Query:
     def matches(self, document: Message) -> bool:
         """Whether a document in scope is in the result, offset and limit aside."""
         if not self.where.holds(document):
-            return False
-        if any(paths.lookup(document.fields, path) is None for path in self.required):
             return False
         if self.start is None and self.end is None:
             return all(
@@ -94,8 +91,11 @@ def directed(encoded: bytes, order: Order) -> bytes:
     return values.invert(encoded + b"\x00" if order.path == NAME else encoded)
 
 
-def read(parent: str, query: Message) -> Query:
-    """Check a structured query. Raises InvalidArgument, FailedPrecondition, MethodNotImplemented (vector search)."""
+def read(parent: str, query: Message, aggregated: tuple[FieldPath, ...] = ()) -> Query:
+    """Check a structured query; `aggregated` fields are ones that its documents must have.
+
+    Raises InvalidArgument, FailedPrecondition, MethodNotImplemented (vector search).
+    """
     if query.HasField("find_nearest"):
         raise exceptions.MethodNotImplemented("find_nearest is not implemented by this emulator")
     if len(query.from_) > 1:
@@ -106,7 +106,7 @@ def read(parent: str, query: Message) -> Query:
     if collection_id:
         names.collection_id(collection_id)
     where = filters.read(query.where) if query.HasField("where") else filters.EVERYTHING
-    order = _order(query.order_by, where)
+    order = _order(query.order_by, (*where.inequalities, *aggregated))
     used = where.fields | {component.path for component in order}
     if not collection_id and used != {NAME}:
         field = next(".".join(path) for path in sorted(used) if path != NAME)
@@ -131,8 +131,8 @@ def read(parent: str, query: Message) -> Query:
     )
 
 
-def _order(listed: Message, where: Where) -> tuple[Order, ...]:
-    """The order asked for, then inequalities' fields and the name, in the direction of the last one asked for."""
+def _order(listed: Message, implied: tuple[FieldPath, ...]) -> tuple[Order, ...]:
+    """The order asked for, then what is implied and the name, in the direction of the last one asked for."""
     descending = StructuredQuery.DESCENDING
     order = [Order(paths.parse(item.field.field_path), item.direction == descending) for item in listed]
     explicit = [component.path for component in order]
@@ -143,7 +143,7 @@ def _order(listed: Message, where: Where) -> tuple[Order, ...]:
     if explicit[-1:] == [NAME]:
         return tuple(order)
     last = order[-1].descending if order else False
-    implicit = [path for path in where.inequalities if path not in explicit and path != NAME]
+    implicit = [path for path in dict.fromkeys(implied) if path not in explicit and path != NAME]
     return (*order, *(Order(path, last) for path in (*implicit, NAME)))
 
 

@@ -6,7 +6,6 @@ PartitionQuery, Write and ExecutePipeline are UNIMPLEMENTED, as are vector searc
 import random
 import string
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -212,12 +211,11 @@ class FirestoreEmulator:
         _refuse_explaining(request)
         asked = request.structured_aggregation_query
         aggregations = aggregate.read(asked.aggregations)
-        query = queries.read(request.parent, asked.structured_query)
-        query = replace(query, required=aggregate.required(aggregations))
+        query = queries.read(request.parent, asked.structured_query, aggregate.fields(aggregations))
         view, begun = await self._view(request, query.parent.database)
-        fields = aggregate.compute(aggregations, view.run(query))
+        numbers = aggregate.compute(aggregations, view.run(query))
         response = m.RunAggregationQueryResponse(
-            result={"aggregate_fields": fields}, read_time=m.timestamp(view.read_time_us)
+            result={"aggregate_fields": numbers}, read_time=m.timestamp(view.read_time_us)
         )
         if begun is not None:
             response.transaction = begun.id

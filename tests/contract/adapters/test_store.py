@@ -1,6 +1,7 @@
 """FirestoreStore against the embedded Firestore, held to what the use cases rely on; the fake is held to the same."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -178,3 +179,26 @@ async def test_spent_idempotency_records_are_forgotten(store: Store) -> None:
 
 async def test_an_unknown_key_has_no_document(store: Store) -> None:
     assert await store.key("digest") is None
+
+
+async def test_the_cost_of_a_page_grows_with_the_page_not_with_the_collection(store: Store) -> None:
+    async def fill(start: int, end: int) -> None:
+        for first in range(start, end, 50):
+            numbers = range(first, min(first + 50, end))
+            made = (a_session(id=f"ws-{n}", created_at=START + timedelta(seconds=n)) for n in numbers)
+            await asyncio.gather(*map(store.create, made))
+
+    async def median_s() -> float:
+        times = []
+        for _ in range(9):
+            began = time.perf_counter()
+            await store.page("default", SessionFilter(namespace="test"), 20, None)
+            times.append(time.perf_counter() - began)
+        return sorted(times)[4]
+
+    if isinstance(store, MemoryStore):
+        pytest.skip("a dictionary is read whole; the use cases' tests hold few sessions")
+    await fill(0, 40)
+    small = await median_s()
+    await fill(40, 1240)  # 31 times as many: a scan would take 31 times as long
+    assert await median_s() < 5 * small

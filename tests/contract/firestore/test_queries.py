@@ -173,13 +173,13 @@ async def test_aggregations(client: firestore.AsyncClient) -> None:
     for name, n in (("a", 1), ("b", 2.0), ("c", "text")):
         await client.document(f"c/{name}").set({"n": n})
     await client.document("c/d").set({"m": 1})
-    collection = client.collection("c")
+    collection: Any = client.collection("c")  # whose aggregations are typed as the synchronous ones
     assert (await collection.count(alias="all").get())[0][0].value == 4
     assert (await collection.limit(2).count().get())[0][0].value == 2
-    several: Any = collection.count(alias="k").sum("n", alias="s")  # typed as the synchronous one
-    found = (await several.avg("n", alias="a").get())[0]
+    found = (await collection.count(alias="k").sum("n", alias="s").avg("n", alias="a").get())[0]
     assert {result.alias: result.value for result in found} == {"k": 3, "s": 3.0, "a": 1.5}
-    (empty,) = (await client.collection("none").sum("n", alias="s").get())[0]
+    nothing: Any = client.collection("none")
+    (empty,) = (await nothing.sum("n", alias="s").get())[0]
     assert empty.value == 0
 
 

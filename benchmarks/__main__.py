@@ -1,0 +1,66 @@
+"""All figures, measured on this machine in one run: `python -m benchmarks`, with `--json` for programs."""
+
+import argparse
+import asyncio
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import agent, sessions
+from infra.local.settings import Settings
+
+# (what, figure, the same of the floor, unit, the most it should be)
+ROWS = (
+    ("stack ready", "ready_s", "", "s", 8),
+    ("create to first command, cold: p50", "cold_p50_ms", "", "ms", 400),
+    ("  p10", "cold_p10_ms", "", "ms", None),
+    ("  p90", "cold_p90_ms", "", "ms", None),
+    ("agent, Unix socket, `echo hi`: p50", "p50_ms", "floor_p50_ms", "ms", 3),
+    ("  p90", "p90_ms", "floor_p90_ms", "ms", None),
+    ("  16 clients", "rps", "floor_rps", "requests/s", None),
+    ("gateway and function, `echo hi`: p50", "gateway_p50_ms", "floor_p50_ms", "ms", 8),
+    ("  p90", "gateway_p90_ms", "floor_p90_ms", "ms", None),
+    ("  16 clients", "gateway_rps", "floor_rps", "requests/s", None),
+    ("  with the SDK as the client: p50", "sdk_p50_ms", "floor_p50_ms", "ms", None),
+    ("agent, resident", "rss_mb", "", "MB", 40),
+)
+
+
+async def measure(settings: Settings) -> dict[str, float]:
+    """Every figure by name; the floor is `sh -c 'echo hi'` by asyncio."""
+    return {**await sessions.measure(settings), **await agent.measure()}
+
+
+def table(figures: dict[str, float]) -> Table:
+    result = Table(title=f"OnMemOS on this machine ({sessions.COLD_SESSIONS} cold sessions)", title_justify="left")
+    for heading in ("", "measured", "wanted", "floor", "times the floor"):
+        result.add_column(heading, justify="right" if heading else "left")
+    for what, name, floor, unit, most in ROWS:
+        value = figures[name]
+        result.add_row(
+            what,
+            f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}",
+            "" if most is None else f"≤ {most} {unit}",
+            f"{figures[floor]:.2f}" if floor else "",
+            f"{value / figures[floor]:.2f}" if floor else "",
+            style="" if most is None or value <= most else "yellow",
+        )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    options = parser.parse_args()
+    console = Console()
+    with console.status("measuring, for half a minute", spinner="dots"):
+        figures = asyncio.run(measure(Settings.from_environment()))
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        console.print(table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""How long a session takes to its first command, and a command through gateway and function, on a stack of its own."""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from urllib.parse import urlsplit
+
+from benchmarks.agent import CLIENTS, Connection
+from infra.local.settings import ANY_PORTS, Settings
+from infra.local.stack import Stack
+from sdk.python import AsyncOnMemOSClient
+
+COLD_SESSIONS = 20
+ONE_CLIENT_CALLS = 300
+SDK_CALLS = 100
+MANY_CLIENTS_S = 2.0
+WARM_UP_CALLS = 20
+SPEC = {"template": "python", "namespace": "bench", "user": "bench"}
+
+
+async def measure(settings: Settings) -> dict[str, float]:
+    """ready_s; cold_p50_ms, cold_p10_ms, cold_p90_ms, cold_max_ms; gateway_p50_ms, gateway_p90_ms, gateway_rps (16 clients); sdk_p50_ms."""
+    with tempfile.TemporaryDirectory(prefix="onmemos-bench-") as home:
+        own = Settings(Path(home), settings.api_key, ANY_PORTS, settings.sandbox, settings.egress, settings.firestore)
+        async with Stack(own) as stack, AsyncOnMemOSClient(stack.base_url, stack.api_key) as client:
+            cold = [await _cold(client) for _ in range(COLD_SESSIONS)]
+            session = await client.create_session(SPEC)
+            connections = [await _connection(stack, session["id"]) for _ in range(CLIENTS)]
+            calls = [connection.call for connection in connections]
+            one = await _latencies(calls[0], ONE_CLIENT_CALLS)
+            rps = await _rate(calls)
+            sdk = await _latencies(lambda: client.execute_session(session["id"], "echo hi"), SDK_CALLS)
+            for connection in connections:
+                connection.close()
+            await client.delete_session(session["id"])
+    deciles, cold_deciles = quantiles(one, n=10), quantiles(cold, n=10)
+    return {
+        "ready_s": stack.ready_s,
+        "cold_p50_ms": median(cold),
+        "cold_p10_ms": cold_deciles[0],
+        "cold_p90_ms": cold_deciles[8],
+        "cold_max_ms": max(cold),
+        "gateway_p50_ms": median(one),
+        "gateway_p90_ms": deciles[8],
+        "gateway_rps": rps,
+        "sdk_p50_ms": median(sdk),
+    }
+
+
+async def _cold(client: AsyncOnMemOSClient) -> float:
+    """From asking for a session to the end of its first command; the session is deleted afterwards."""
+    began = time.perf_counter()
+    session = await client.create_session(SPEC)
+    await client.execute_session(session["id"], "true", check=True)
+    took_ms = (time.perf_counter() - began) * 1000
+    await client.delete_session(session["id"])
+    return took_ms
+
+
+async def _connection(stack: Stack, session_id: str) -> Connection:
+    """A kept connection to the gateway whose `call` runs `echo hi`."""
+    body = json.dumps({"command": "echo hi"}).encode()
+    head = (
+        f"POST /v1/sessions/{session_id}/execute HTTP/1.1\r\nhost: bench\r\nx-api-key: {stack.api_key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    address = urlsplit(stack.base_url)
+    return Connection(*await asyncio.open_connection(address.hostname, address.port), head.encode() + body)
+
+
+async def _latencies(call: Callable[[], Awaitable[object]], count: int) -> list[float]:
+    for _ in range(WARM_UP_CALLS):
+        await call()
+    latencies = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await call()
+        latencies.append((time.perf_counter() - began) * 1000)
+    return latencies
+
+
+async def _rate(calls: Sequence[Callable[[], Awaitable[None]]]) -> float:
+    """Calls a second of all the clients together."""
+    began = time.perf_counter()
+
+    async def repeat(call: Callable[[], Awaitable[None]]) -> int:
+        count = 0
+        while time.perf_counter() < began + MANY_CLIENTS_S:
+            await call()
+            count += 1
+        return count
+
+    counts = await asyncio.gather(*map(repeat, calls))
+    return sum(counts) / (time.perf_counter() - began)
