@@ -4,11 +4,14 @@ import argparse
 import asyncio
 import json
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import agent, sessions
 from infra.local.settings import Settings
+
+TABLE_WIDTH = 100
 
 # (what, figure, the same of the floor, unit, the most it should be)
 ROWS = (
@@ -33,9 +36,10 @@ async def measure(settings: Settings) -> dict[str, float]:
 
 
 def table(figures: dict[str, float]) -> Table:
-    result = Table(title=f"OnMemOS on this machine ({sessions.COLD_SESSIONS} cold sessions)", title_justify="left")
+    title = f"OnMemOS on this machine, {sessions.COLD_SESSIONS} cold sessions; the floor is asyncio's sh -c 'echo hi'"
+    result = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in ("", "measured", "wanted", "floor", "times the floor"):
-        result.add_column(heading, justify="right" if heading else "left")
+        result.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for what, name, floor, unit, most in ROWS:
         value = figures[name]
         result.add_row(
@@ -59,7 +63,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(figures))
     else:
-        console.print(table(figures))
+        console.print(table(figures), width=max(console.width, TABLE_WIDTH))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 from urllib.parse import urlsplit
@@ -23,11 +24,11 @@ SPEC = {"template": "python", "namespace": "bench", "user": "bench"}
 
 
 async def measure(settings: Settings) -> dict[str, float]:
-    """ready_s; cold_p50_ms, cold_p10_ms, cold_p90_ms, cold_max_ms; gateway_p50_ms, gateway_p90_ms, gateway_rps (16 clients); sdk_p50_ms."""
+    """ready_s; cold_p10_ms, _p50_, _p90_, _max_; gateway_p50_ms, _p90_ms, _rps (of 16 clients); sdk_p50_ms."""
     with tempfile.TemporaryDirectory(prefix="onmemos-bench-") as home:
-        own = Settings(Path(home), settings.api_key, ANY_PORTS, settings.sandbox, settings.egress, settings.firestore)
+        own = replace(settings, home=Path(home), ports=ANY_PORTS)
         async with Stack(own) as stack, AsyncOnMemOSClient(stack.base_url, stack.api_key) as client:
-            cold = [await _cold(client) for _ in range(COLD_SESSIONS)]
+            cold = [await _cold(client, number) for number in range(COLD_SESSIONS)]
             session = await client.create_session(SPEC)
             connections = [await _connection(stack, session["id"]) for _ in range(CLIENTS)]
             calls = [connection.call for connection in connections]
@@ -51,10 +52,10 @@ async def measure(settings: Settings) -> dict[str, float]:
     }
 
 
-async def _cold(client: AsyncOnMemOSClient) -> float:
+async def _cold(client: AsyncOnMemOSClient, number: int) -> float:
     """From asking for a session to the end of its first command; the session is deleted afterwards."""
     began = time.perf_counter()
-    session = await client.create_session(SPEC)
+    session = await client.create_session(SPEC, user=f"bench-{number}")
     await client.execute_session(session["id"], "true", check=True)
     took_ms = (time.perf_counter() - began) * 1000
     await client.delete_session(session["id"])

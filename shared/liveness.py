@@ -16,7 +16,10 @@ class Liveness:
     ports: Ports
 
     async def verified(self, session: Session) -> Session:
-        """A session that says `running` is asked whether it is: a restart shows as provisioning, a loss as failed."""
+        """A session that says `running` is asked whether it is: a restart shows as provisioning, a loss as failed.
+
+        The answer is for showing, not for writing: a restart passes by itself and is not recorded as a state.
+        """
         if session.state is not State.RUNNING:
             return session
         try:

@@ -118,9 +118,9 @@ class Sessions:
             try:
                 execution = await self.ports.agents.execute(session, command)
             except WorkspaceUnreachable:
-                session = await self._liveness.verified(session)
-                if session.state is State.FAILED:
-                    raise SessionFailed(f"session {session.id} failed: {session.error}") from None
+                seen = await self._liveness.verified(session)
+                if seen.state is State.FAILED:
+                    raise SessionFailed(f"session {session.id} failed: {seen.error}") from None
                 if not await pauses.next():
                     raise
             else:

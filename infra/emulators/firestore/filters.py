@@ -152,10 +152,9 @@ class _Reader:
             raise exceptions.InvalidArgument("Unsupported CompositeFilter operator.")
         if not node.filters and node.op == _COMPOSITE.OR:
             raise exceptions.InvalidArgument("An OR has no filters.")
-        siblings = {
-            part.SerializeToString(deterministic=True): part for part in node.filters
-        }  # repeated ones count once
-        parts = [self.alternatives(part) for part in siblings.values()]
+        # each is read, as it counts for what may be combined; but repeated ones are one alternative
+        read = {part.SerializeToString(deterministic=True): self.alternatives(part) for part in node.filters}
+        parts = list(read.values())
         if node.op == _COMPOSITE.OR:
             self._disjunctive = True
             return _bounded(itertools.chain.from_iterable(parts))

@@ -257,8 +257,12 @@ async def test_a_command_is_never_run_twice_but_tried_until_it_was_sent(house: H
     for _ in range(20):
         await asyncio.sleep(0)
     house.agents.silent.clear()
+    house.agents.boots[session.id] = "boot-2"
     await running
     assert len(house.agents.ran) == 1
+    stored = house.store.documents[session.id]
+    assert (stored.state, stored.boots) == (State.RUNNING, 2)
+    assert "notice" not in stored.details
 
 
 async def test_a_session_whose_agent_is_silent_is_not_reported_running(house: House) -> None:
