@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: `call(request)` answers one message; with `streams`, `call(requests)` is an async generator over messages.
+    """One RPC: `call(request)` answers one message; with `streams`, it is an async generator over messages.
 
     `request` and `response` are the message classes, proto-plus or plain protobuf. `streams` is "unary" (the default),
     "response" (server streaming) or "both".
@@ -74,7 +74,7 @@ async def _refuse(exc: Exception, context: grpc.aio.ServicerContext) -> None:
         await context.abort(exc.grpc_status_code, exc.message)
     if isinstance(exc, grpc.aio.AbortError):
         raise exc
-    log.exception("an emulator failed")
+    log.error("an emulator failed", exc_info=exc)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error in the emulator; see its log")
 
 

@@ -236,16 +236,17 @@ async def _loopback_is_up(pid: int) -> None:
     """Wait for bubblewrap's own set-up of `lo`, which fails when a network's helper brings `lo` up in between."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + READY_TIMEOUT_S
-    addresses_of = Path(f"/proc/{pid}/net/fib_trie")
-    while True:
-        try:
-            if "127.0.0.1" in addresses_of.read_text():
-                return
-        except OSError as exc:
-            raise SandboxError("the sandbox ended before it had a network") from exc
+    while not _has_loopback(pid):
         if loop.time() > deadline:
             raise SandboxError(f"the sandbox had no loopback after {READY_TIMEOUT_S:g} s")
         await asyncio.sleep(0.001)
+
+
+def _has_loopback(pid: int) -> bool:
+    try:
+        return "127.0.0.1" in Path(f"/proc/{pid}/net/fib_trie").read_text()
+    except OSError as exc:
+        raise SandboxError("the sandbox ended before it had a network") from exc
 
 
 def _first_byte(fd: int) -> bytes:
