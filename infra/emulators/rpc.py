@@ -1,4 +1,4 @@
-"""gRPC servers without generated stubs: one generic handler per service, from plain coroutines over proto-plus messages."""
+"""gRPC servers without generated stubs: one generic handler a service, from coroutines over proto-plus messages."""
 
 import logging
 from collections.abc import Awaitable, Callable
