@@ -58,12 +58,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     options = parser.parse_args()
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)  # a line that is cut says nothing
     with console.status("measuring, for half a minute", spinner="dots"):
         figures = asyncio.run(measure(Settings.from_environment()))
     if options.json:
         print(json.dumps(figures))
     else:
-        console.print(table(figures), width=max(console.width, TABLE_WIDTH))
+        console.print(table(figures))
 
 
 if __name__ == "__main__":

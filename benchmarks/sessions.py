@@ -28,7 +28,6 @@ async def measure(settings: Settings) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="onmemos-bench-") as home:
         own = replace(settings, home=Path(home), ports=ANY_PORTS)
         async with Stack(own) as stack, AsyncOnMemOSClient(stack.base_url, stack.api_key) as client:
-            cold = [await _cold(client, number) for number in range(COLD_SESSIONS)]
             session = await client.create_session(SPEC)
             connections = [await _connection(stack, session["id"]) for _ in range(CLIENTS)]
             calls = [connection.call for connection in connections]
@@ -38,6 +37,8 @@ async def measure(settings: Settings) -> dict[str, float]:
             for connection in connections:
                 connection.close()
             await client.delete_session(session["id"])
+            # Last, because the teardown of what it leaves goes on beside whatever comes next.
+            cold = [await _cold(client, number) for number in range(COLD_SESSIONS)]
     deciles, cold_deciles = quantiles(one, n=10), quantiles(cold, n=10)
     return {
         "ready_s": stack.ready_s,

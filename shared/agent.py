@@ -1,18 +1,21 @@
 """Client of the workspace agent: the Protocol, and HTTP behind it."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx
+import aiohttp
 
 from shared.errors import InvalidRequest, WorkspaceExhausted, WorkspaceLost, WorkspaceUnreachable
 from shared.models import Command, Execution, Session
 from shared.tickets import Tickets
 
 CONNECT_TIMEOUT_S = 5.0
-HEALTH_TIMEOUT_S = 2.0
+HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 EXECUTE_MARGIN_S = 15.0  # for what is not the command: sending, the agent's own grace after a timeout, a large answer
-NOT_RUN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NOT_RUN = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
+OK, BAD_REQUEST = 200, 400  # the agent's statuses that mean something of their own
 
 
 class Agents(Protocol):
@@ -33,34 +36,38 @@ class Agents(Protocol):
 class HttpAgents:
     """The Agents over HTTP, with a ticket for each session. `client` is the caller's to close."""
 
-    client: httpx.AsyncClient
+    client: aiohttp.ClientSession
     tickets: Tickets
 
     async def boot_id(self, session: Session) -> str:
         try:
-            response = await self.client.get(f"{session.url}/health", timeout=HEALTH_TIMEOUT_S)
-        except httpx.HTTPError as exc:
+            async with self.client.get(f"{session.url}/health", timeout=HEALTH_TIMEOUT) as response:
+                status, body = response.status, _json(await response.read())
+        except BROKEN as exc:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
-        if response.status_code != httpx.codes.OK:
-            raise WorkspaceUnreachable(f"the workspace of {session.id} answered {response.status_code} to /health")
-        return str(response.json()["boot_id"])
+        if status != OK:
+            raise WorkspaceUnreachable(f"the workspace of {session.id} answered {status} to /health")
+        return str(body["boot_id"])
 
     async def execute(self, session: Session, command: Command) -> Execution:
         ticket = self.tickets.issue(session.id, "execute")
+        request = self.client.post(
+            f"{session.url}/v1/execute",
+            json=_to_json(command),
+            headers={"Authorization": f"Bearer {ticket.token}"},
+            timeout=aiohttp.ClientTimeout(total=command.timeout_s + EXECUTE_MARGIN_S, sock_connect=CONNECT_TIMEOUT_S),
+        )
         try:
-            response = await self.client.post(
-                f"{session.url}/v1/execute",
-                json=_to_json(command),
-                headers={"Authorization": f"Bearer {ticket.token}"},
-                timeout=httpx.Timeout(command.timeout_s + EXECUTE_MARGIN_S, connect=CONNECT_TIMEOUT_S),
-            )
+            async with request as response:
+                status, boot_id = response.status, response.headers.get("X-Boot-Id", "")
+                body = _json(await response.read())
         except NOT_RUN as exc:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
-        except httpx.HTTPError as exc:
+        except BROKEN as exc:
             raise WorkspaceLost(
                 f"the connection to the workspace of {session.id} broke while the command ran; it may have run: {exc!r}"
             ) from exc
-        return _execution(session, response)
+        return _execution(session, status, body, boot_id)
 
 
 def _to_json(command: Command) -> dict[str, Any]:
@@ -75,9 +82,8 @@ def _to_json(command: Command) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _execution(session: Session, response: httpx.Response) -> Execution:
-    body = _json(response)
-    if response.status_code == httpx.codes.OK:
+def _execution(session: Session, status: int, body: dict[str, Any], boot_id: str) -> Execution:
+    if status == OK:
         return Execution(
             stdout=body["stdout"],
             stderr=body["stderr"],
@@ -85,21 +91,21 @@ def _execution(session: Session, response: httpx.Response) -> Execution:
             timed_out=body["timed_out"],
             truncated=body["truncated"],
             duration_ms=body["duration_ms"],
-            boot_id=response.headers["X-Boot-Id"],
+            boot_id=boot_id,
         )
     detail, code = body.get("detail", ""), body.get("code")
-    if response.status_code == httpx.codes.BAD_REQUEST:
+    if status == BAD_REQUEST:
         raise InvalidRequest(detail, body.get("errors"))
     if code == WorkspaceExhausted.code:
         raise WorkspaceExhausted(detail)
     if code == WorkspaceUnreachable.code:  # said by what stands before the agent, when there was no agent to pass it to
         raise WorkspaceUnreachable(detail)
-    raise WorkspaceLost(f"the workspace of {session.id} answered {response.status_code}: {detail or 'no reason given'}")
+    raise WorkspaceLost(f"the workspace of {session.id} answered {status}: {detail or 'no reason given'}")
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def _json(raw: bytes) -> dict[str, Any]:
     try:
-        body = response.json()
+        body = json.loads(raw)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

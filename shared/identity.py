@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-import httpx
+import aiohttp
 import jwt
 
 from shared.errors import ProviderUnavailable, Unauthenticated
@@ -12,14 +12,14 @@ from shared.errors import ProviderUnavailable, Unauthenticated
 ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 CERTS_KEPT_S = 3600.0  # Google rotates its keys over days
 CERTS_ASKED_AGAIN_S = 10.0  # an unknown key id is no reason to ask more often
-TIMEOUT_S = 5.0
+TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 LEEWAY_S = 10.0
 
 
 class TaskIdentity:
     """Accepts the tokens of one service account. `client` is the caller's to close."""
 
-    def __init__(self, client: httpx.AsyncClient, certs_url: str, account: str) -> None:
+    def __init__(self, client: aiohttp.ClientSession, certs_url: str, account: str) -> None:
         self._client = client
         self._certs_url = certs_url
         self._account = account
@@ -53,10 +53,10 @@ class TaskIdentity:
 
     async def _fetch(self) -> None:
         try:
-            response = await self._client.get(self._certs_url, timeout=TIMEOUT_S)
-            response.raise_for_status()
-        except httpx.HTTPError as exc:
+            async with self._client.get(self._certs_url, timeout=TIMEOUT, raise_for_status=True) as response:
+                certs = await response.json()
+        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
             raise ProviderUnavailable(f"the certificates at {self._certs_url} could not be read: {exc!r}") from exc
-        keys = jwt.PyJWKSet.from_dict(response.json()).keys
+        keys = jwt.PyJWKSet.from_dict(certs).keys
         self._keys = {key.key_id: key for key in keys if key.key_id}
         self._fetched_at = time.monotonic()

@@ -22,7 +22,7 @@ from shared.steps import Steps
 from shared.tickets import Tickets
 
 if TYPE_CHECKING:
-    import httpx
+    import aiohttp
     from google.cloud import run_v2, tasks_v2
     from google.cloud.storage import Client
 
@@ -121,14 +121,12 @@ class Services:
         return {ProviderName.CLOUD_RUN: Deferred(self._cloud_run)}
 
     @cached_property
-    def http(self) -> "httpx.AsyncClient":
-        import httpx
+    def http(self) -> "aiohttp.ClientSession":
+        import aiohttp
 
-        limits = httpx.Limits(
-            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=IDLE_S
-        )
-        client = httpx.AsyncClient(limits=limits, trust_env=False)
-        self._closing.push_async_callback(client.aclose)
+        connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S)
+        client = aiohttp.ClientSession(connector=connector)
+        self._closing.push_async_callback(client.close)
         return client
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
+import aiohttp
 import pytest
 
 import infra.workspace
@@ -45,8 +45,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         "ONMEMOS_TICKET_KEYS": tickets.public_keys(),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "agent", env=env)
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as client:
         agents = HttpAgents(client, tickets)
         for _ in range(500):
             try:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc.aio
-import httpx
 import pytest
 import uvicorn
 from google.cloud import tasks_v2
@@ -91,7 +91,7 @@ async def test_a_step_arrives_at_its_function_with_the_session(world: World) -> 
 async def test_a_step_is_signed_by_the_account_for_its_function_alone(world: World) -> None:
     await world.tasks.provision(a_session())
     _, _, authorization = await world.next()
-    async with httpx.AsyncClient() as http:
+    async with aiohttp.ClientSession() as http:
         identity = TaskIdentity(http, f"{world.url}/certs", ACCOUNT)
         await identity.verify(authorization, f"{world.url}/provision_session")
         for wrong in (
