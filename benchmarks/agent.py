@@ -144,7 +144,12 @@ async def _agent(folder: Path, key: Ed25519PrivateKey) -> AsyncIterator[tuple[Pa
     """An agent that answers /health: its socket and its pid."""
     socket = folder / "agent.sock"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agent", cwd=AGENT_PARENT, env=_environment(folder, socket, key)
+        sys.executable,
+        "-m",
+        "agent",
+        cwd=AGENT_PARENT,
+        env=_environment(folder, socket, key),
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         async with asyncio.timeout(BOOT_LIMIT_S):

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PROVISION_DEADLINE = timedelta(minutes=15)  # transient faults are retried for so long, then the session has failed
 FIRST_ANSWER_S = 60.0  # the platform says that a workspace is ready; its address may need a moment more
+NAME_LASTS = timedelta(seconds=2)  # the second of its creation, and one for clocks that differ
 MAX_WRITE_TRIES = 8
 
 
@@ -81,6 +82,10 @@ class Steps:
             return
         await self._remove_resources(session)
         await self.ports.tasks.forget(session, self.ports.clock())
+        # Names hold the second of creation. While that lasts the document keeps its name from being given again.
+        young_s = (session.created_at + NAME_LASTS - self.ports.clock()).total_seconds()
+        if young_s > 0:
+            await self.ports.sleep(young_s)
         await self.ports.store.delete(session.id)
         log.info("session gone", extra={"session_id": session.id})
 

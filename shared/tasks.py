@@ -85,7 +85,7 @@ class CloudTasks:
 
     async def forget(self, session: Session, now: datetime) -> None:
         expiry = _expiry_id(session, _next_hop(session, now))
-        await self.delete(self._name("expire", names.task_name(session.id, "expire", expiry)))
+        await self.delete(self._name("expire", names.task_name(session.id, "expire", f"{expiry}_{_birth(session)}")))
 
     async def pending(self) -> AsyncIterator[tuple[str, str]]:
         try:
@@ -110,7 +110,7 @@ class CloudTasks:
     ) -> None:
         url = self._settings.function_url.format(function=FUNCTIONS[step])
         task = tasks_v2.Task(
-            name=self._name(step, names.task_name(session.id, step, generation)),
+            name=self._name(step, names.task_name(session.id, step, f"{generation}_{_birth(session)}")),
             http_request=tasks_v2.HttpRequest(
                 url=url,
                 http_method=tasks_v2.HttpMethod.POST,
@@ -143,6 +143,11 @@ def _next_hop(session: Session, now: datetime) -> datetime:
     while hop <= now:
         hop += HORIZON
     return min(hop, session.expires_at)
+
+
+def _birth(session: Session) -> int:
+    """Tells a session's tasks from those of one whose creation was taken back, and whose name it may have."""
+    return int(session.created_at.timestamp() * 1000)
 
 
 def _expiry_id(session: Session, at: datetime) -> str:

@@ -118,7 +118,11 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         await stack.enter_async_context(JwksServer(tokens, listener))
-        ready = {"grpc": f"{HOST}:{grpc_port}", "http": f"{HOST}:{listener.getsockname()[1]}"}
+        ready = {
+            "grpc": f"{HOST}:{grpc_port}",
+            "http": f"{HOST}:{listener.getsockname()[1]}",
+            "sandbox": dict(runtime.facts),
+        }
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         await stop.wait()

@@ -56,6 +56,7 @@ def server(app: Any) -> Server:
         access_log=False,  # the functions log each of their calls
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_GRACE_S,
     )

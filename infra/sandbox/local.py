@@ -118,6 +118,7 @@ class LocalRuntime:
         self._isolate = isolate
         self._after_close = after_close
         self._running: dict[str, LocalContainer] = {}
+        self.facts: Mapping[str, str] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closed = False
 
@@ -134,6 +135,7 @@ class LocalRuntime:
             container = LocalContainer(spec.name, folders, self._isolate(spec, folders))
             await container.start()
             self._running[spec.name] = container
+            self.facts = container.facts
             return container
 
     async def remove(self, name: str) -> None:

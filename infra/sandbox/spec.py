@@ -96,6 +96,10 @@ class Container(Protocol):
 class Runtime(Protocol):
     """Starts and removes containers; one runtime at a time owns a pair of folders."""
 
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Those of the container that started last; of a trial at first, and none where there was no trial."""
+
     async def start(self, spec: ContainerSpec) -> Container:
         """Start `spec`; its process is up on return, its agent maybe not yet.
 

@@ -74,6 +74,7 @@ class SocketRuntime:
     """Every start is kept in `started`; `refuse` and `refuse_removals` make the next ones fail; a name runs once."""
 
     sockets: Path
+    facts: Mapping[str, str] = field(default_factory=dict)
     started: list[SocketContainer] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     refuse: int = 0

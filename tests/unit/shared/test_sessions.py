@@ -40,6 +40,7 @@ class House:
     agents: MemoryAgents = field(default_factory=MemoryAgents)
 
     def __post_init__(self) -> None:
+        self.slept: list[float] = []
         self.store = MemoryStore(self.clock)
         providers: Any = {self.provider.name: self.provider}
         self.ports = Ports(
@@ -73,6 +74,7 @@ class House:
         return not (self.store.documents or self.buckets.made or self.provider.made or self.tasks.queued)
 
     async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
         await asyncio.sleep(0)
 
 
@@ -433,3 +435,22 @@ async def test_a_session_that_was_changed_while_it_started_is_started_all_the_sa
     await house.steps.provision(session.id)
     seen = await house.sessions.get(ME, session.id)
     assert (seen.state, seen.labels) == (State.RUNNING, {"team": "y"})
+
+
+async def test_a_name_is_not_free_again_while_its_second_lasts(house: House) -> None:
+    session = await house.running()
+    await house.sessions.delete(ME, session.id)
+    house.clock.advance(seconds=0.5)
+    house.slept.clear()
+    await house.steps.teardown(session.id)
+    assert house.slept == [1.5]
+    assert not house.store.documents
+
+
+async def test_teardown_of_an_older_session_waits_for_nothing(house: House) -> None:
+    session = await house.running()
+    house.clock.advance(seconds=5)
+    await house.sessions.delete(ME, session.id)
+    house.slept.clear()
+    await house.steps.teardown(session.id)
+    assert house.slept == []
