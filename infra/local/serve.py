@@ -88,12 +88,13 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
     threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), name="stdin", daemon=True).start()
     app = services()
     calls = Functions(FUNCTIONS, ROUTES)
+    workspaces = Workspaces(sockets)
     servers = {
-        gateway: server(Gateway(ROUTES.values(), calls, Workspaces(sockets))),
+        gateway: server(Gateway(ROUTES.values(), calls, workspaces)),
         functions_host: server(FunctionsHost(calls)),
     }
     try:
-        async with asyncio.TaskGroup() as group:
+        async with workspaces, asyncio.TaskGroup() as group:
             for listener, each in servers.items():
                 group.create_task(each.serve(sockets=[listener]))
             settings = app.settings

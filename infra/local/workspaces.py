@@ -1,24 +1,26 @@
 """A workspace's URL: passes HTTP on to the agent behind the service's Unix socket, as it streams, in both directions.
 
-Each request has a connection of its own. A fresh one costs 0.07 ms more than a kept one, and leaves no doubt: when it
-cannot be made, nothing was sent; when it breaks, something was.
+Connections are kept for a moment, shorter than the agent keeps them: nothing is sent on one that is about to close.
 """
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import h11
+import aiohttp
+from multidict import CIMultiDict
 from starlette.responses import JSONResponse
+from yarl import URL
 
 from infra.local.calls import Receive, Scope, Send
 
-CHUNK_BYTES = 1 << 16
 CONNECT_TIMEOUT_S = 5.0
+IDLE_S = 3.0  # the agent's uvicorn keeps them for 5 s
 SERVICE = re.compile(r"[a-z][a-z0-9-]{0,62}")  # as Cloud Run names services, so never a path of another kind
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+ADDED_BY_THE_CLIENT = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 # RFC 9110, 7.6.1; Expect was answered where it arrived.
 HOP_BY_HOP = frozenset(
@@ -36,10 +38,18 @@ class Lost(Exception):
 
 
 class Workspaces:
-    """The services' agents, at `<sockets>/<service>/agent.sock`."""
+    """The services' agents, at `<sockets>/<service>/agent.sock`; an async context manager."""
 
     def __init__(self, sockets: Path) -> None:
         self._sockets = sockets
+        self._agents: dict[str, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> "Workspaces":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        while self._agents:
+            await self._agents.popitem()[1].close()
 
     async def pass_on(self, service: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request with the agent's answer. `path` is what follows the service's name, percent-encoded.
@@ -51,102 +61,122 @@ class Workspaces:
             await _refusal(404, "not_found", f"'{service}' is not a service's name")(scope, receive, send)
             return
         try:
-            async with self._connected(service) as exchange:
-                await exchange.run(path, scope, receive, send)
+            await self._exchange(service, path, scope, receive, send)
         except Unreachable as exc:
+            await self._forget(service)
             await _refusal(503, "workspace_unreachable", str(exc))(scope, receive, send)
         except Lost as exc:
             await _refusal(502, "workspace_lost", f"{service}: {exc}")(scope, receive, send)
 
-    @contextlib.asynccontextmanager
-    async def _connected(self, service: str) -> AsyncIterator["_Exchange"]:
+    async def _exchange(self, service: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        upload = _Upload(receive)
+        body = await upload.body()
+        answering = asyncio.create_task(self._answer(service, path, scope, body, send))
+        leaving = asyncio.create_task(upload.left())
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(self._sockets / service / "agent.sock")
-        except (OSError, TimeoutError) as exc:
-            raise Unreachable(f"{service} does not run here ({type(exc).__name__})") from exc
-        try:
-            yield _Exchange(reader, writer)
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
         finally:
-            writer.transport.abort()  # everything was read, or nobody wants it any more
+            answering.cancel()
+            leaving.cancel()
+            await asyncio.wait({answering, leaving})
 
-
-class _Exchange:
-    """One request and its answer over one connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._http = h11.Connection(h11.CLIENT)
-        self._client_is_gone = False
-
-    async def run(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, service: str, path: str, scope: Scope, body: Any, send: Send) -> None:
         started = False
-
-        async def send_noted(message: Any) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        upload = asyncio.create_task(self._upload(_request(path, scope), receive))
+        query = scope["query_string"].decode("latin-1")
+        url = URL(f"http://workspace{path}{'?' if query else ''}{query}", encoded=True)
         try:
-            await self._download(send_noted)
-        except (OSError, h11.ProtocolError, Lost) as exc:
-            if self._client_is_gone:
-                return
+            async with self._agent(service).request(
+                scope["method"],
+                url,
+                data=body,
+                headers=_headers(scope, body),
+                skip_auto_headers=ADDED_BY_THE_CLIENT,
+                allow_redirects=False,
+            ) as answer:
+                headers = [(name.lower(), value) for name, value in answer.raw_headers]
+                kept = [(name, value) for name, value in headers if name not in HOP_BY_HOP]
+                started = True
+                await send({"type": "http.response.start", "status": answer.status, "headers": kept})
+                async for chunk in answer.content.iter_any():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise Unreachable(f"{service} does not run here ({type(exc).__name__})") from exc
+        except (aiohttp.ClientError, OSError) as exc:
             if started:
                 raise ConnectionAbortedError("the workspace's answer broke off") from exc  # so does ours
             raise Lost(f"the connection broke before the answer ({type(exc).__name__})") from exc
-        finally:
-            upload.cancel()
-            await asyncio.wait([upload])
 
-    async def _upload(self, request: h11.Request, receive: Receive) -> None:
-        """Send the request, then watch for the client's leaving."""
-        head = self._http.send(request) or b""
-        with contextlib.suppress(OSError):  # the agent may answer before it has read everything; the reader knows
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    break
-                body = message.get("body", b"")
-                head += (self._http.send(h11.Data(body)) or b"") if body else b""
-                if not message.get("more_body", False):
-                    head += self._http.send(h11.EndOfMessage()) or b""
-                self._writer.write(head)
-                head = b""
-                await self._writer.drain()
-        self._client_is_gone = True
-        self._writer.transport.abort()
+    def _agent(self, service: str) -> aiohttp.ClientSession:
+        if service not in self._agents:
+            path = str(self._sockets / service / "agent.sock")
+            connector = aiohttp.UnixConnector(path, limit=0, keepalive_timeout=IDLE_S)
+            self._agents[service] = aiohttp.ClientSession(
+                connector=connector, timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._agents[service]
 
-    async def _download(self, send: Send) -> None:
+    async def _forget(self, service: str) -> None:
+        """A service that does not answer may be gone for good."""
+        agent = self._agents.pop(service, None)
+        if agent is not None:
+            await agent.close()
+
+
+class _Upload:
+    """A request's body as it comes: at once where it is small, else chunk by chunk; and the client's leaving."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._done = asyncio.Event()
+        self._gone = False
+
+    async def body(self) -> bytes | AsyncIterator[bytes] | None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone = True
+            self._done.set()
+            return None
+        first: bytes = message.get("body", b"")
+        if message.get("more_body", False):
+            return self._chunks(first)
+        self._done.set()
+        return first or None
+
+    async def left(self) -> None:
+        """Return when the client is gone. While its body is being read, that reading would notice."""
+        await self._done.wait()
+        while not self._gone:
+            self._gone = (await self._receive())["type"] == "http.disconnect"
+
+    async def _chunks(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
         while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(CHUNK_BYTES))
-            elif isinstance(event, h11.Response):
-                headers = [(name, value) for name, value in event.headers if name not in HOP_BY_HOP]
-                await send({"type": "http.response.start", "status": event.status_code, "headers": headers})
-            elif isinstance(event, h11.Data):
-                await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
-            elif isinstance(event, h11.EndOfMessage):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._gone = True
+                self._done.set()
+                raise ConnectionAbortedError("the client went away while it sent")
+            if message.get("body"):
+                yield message["body"]
+            if not message.get("more_body", False):
+                self._done.set()
                 return
-            elif not isinstance(event, h11.InformationalResponse):
-                raise Lost("the agent closed the connection")
 
 
-def _request(path: str, scope: Scope) -> h11.Request:
-    headers = [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP]
-    names = {name for name, _ in scope["headers"]}
-    if b"host" not in names:  # HTTP/1.0
-        headers.append((b"host", b"workspace"))
-    if b"transfer-encoding" in names:
-        headers = [(name, value) for name, value in headers if name != b"content-length"]
-        headers.append((b"transfer-encoding", b"chunked"))
-    query = scope["query_string"]
-    target = path.encode("latin-1") + (b"?" + query if query else b"")
-    return h11.Request(method=scope["method"], target=target, headers=headers)
+def _headers(scope: Scope, body: Any) -> CIMultiDict[str]:
+    streamed = body is not None and not isinstance(body, bytes)
+    return CIMultiDict(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name not in HOP_BY_HOP and not (streamed and name == b"content-length" and _is_chunked(scope))
+    )
+
+
+def _is_chunked(scope: Scope) -> bool:
+    return any(name == b"transfer-encoding" for name, _ in scope["headers"])
 
 
 def _refusal(status: int, code: str, detail: str) -> JSONResponse:

@@ -33,13 +33,14 @@ async def gateway(sockets: Path) -> AsyncIterator[httpx.AsyncClient]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    web: uvicorn.Server = server(Gateway([], Functions({}, {}), Workspaces(sockets)))
-    serving = asyncio.create_task(web.serve(sockets=[listener]))
-    host, port = listener.getsockname()
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=10) as client:
-        yield client
-    web.should_exit = True
-    await serving
+    async with Workspaces(sockets) as workspaces:
+        web: uvicorn.Server = server(Gateway([], Functions({}, {}), workspaces))
+        serving = asyncio.create_task(web.serve(sockets=[listener]))
+        host, port = listener.getsockname()
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=10) as client:
+            yield client
+        web.should_exit = True
+        await serving
 
 
 @asynccontextmanager
