@@ -24,8 +24,8 @@ PYTHON = VENV / "bin" / "python"
 WANTED = (3, 11)
 NEWER = ("python3.14", "python3.13", "python3.12", "python3.11")
 
-REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")
-FILES = {"local": REQUIREMENTS[:2], "dev": REQUIREMENTS}  # each includes the ones before it
+REQUIREMENTS = ("constraints.txt", "requirements.txt", "requirements-local.txt", "requirements-dev.txt")
+FILES = {"local": REQUIREMENTS[:3], "dev": REQUIREMENTS}  # each includes the ones before it
 TAIL_LINES = 12
 
 

@@ -32,6 +32,13 @@ def program(port: int, buckets: Path, environment: Mapping[str, str]) -> Program
     return Program("storage", argv, environment, buckets)
 
 
+def sweep(buckets: Path) -> None:
+    """Remove what the emulator leaves of a bucket that was deleted: a file of its metadata beside its folder."""
+    for leftover in buckets.glob("*.bucketMetadata"):
+        if not leftover.with_suffix("").exists():
+            leftover.unlink(missing_ok=True)
+
+
 async def listening(port: int) -> None:
     """Wait until somebody listens on a port of the loopback."""
     while True:
