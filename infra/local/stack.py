@@ -119,7 +119,7 @@ class Stack:
             self._children = await self._closing.enter_async_context(children)
             official = await choose(settings)
             storage.sweep(settings.buckets)
-        await self._started(storage.program(storage_port, settings.buckets, self._inherited))
+            await self._started(storage.program(storage_port, settings.buckets, self._inherited))
             emulators = await self._started(self._emulators(embedded=official is None))
             # The last to start is the first to end: it calls the others.
             serve = await self._started(self._serve(gateway.fileno(), pushes.fileno()))
