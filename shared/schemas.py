@@ -12,7 +12,7 @@ from shared.models import AUTO, Command, Position, ProviderName, Resources, Sess
 
 MAX_TTL_MINUTES = 43_200  # 30 days
 MAX_WAIT_S = 600
-MAX_TIMEOUT_S = 3500  # under Cloud Run's longest request of 3600 s, with room for the answer
+MAX_TIMEOUT_S = 3400  # under Cloud Run's longest request of 3600 s, with room for the answer
 MAX_PAGE = 1000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 NAME_WANTED = "1 to 63 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit"

@@ -76,11 +76,12 @@ class Sessions:
             details={"reason": reason},
         )
         record = _idempotency(caller, spec, idempotency_key, draft) if idempotency_key else None
-        session = await self._record(draft, record)
+        session, is_new = await self._record(draft, record)
         try:
             await self._enqueue(session, now)
         except ProviderUnavailable:
-            await self.ports.store.discard(session.id, record)
+            if is_new:
+                await self.ports.store.discard(session.id, record)
             raise
         return await self._settled(session, wait_s)
 
@@ -139,15 +140,15 @@ class Sessions:
     def _liveness(self) -> Liveness:
         return Liveness(self.ports)
 
-    async def _record(self, draft: Session, record: Idempotency | None) -> Session:
-        """Write a session under a name that nobody has; with a record that exists, give the session that it made."""
+    async def _record(self, draft: Session, record: Idempotency | None) -> tuple[Session, bool]:
+        """Write a session under a name that nobody has (True), or find the one that the record made before (False)."""
         for _ in range(MAX_NAME_TRIES):
             try:
-                return await self.ports.store.create(draft, record and replace(record, session_id=draft.id))
+                return await self.ports.store.create(draft, record and replace(record, session_id=draft.id)), True
             except AlreadyExists:
                 former = record and await self.ports.store.idempotency(record.id)
                 if record and former:
-                    return await self._repeated(record, former)
+                    return await self._repeated(record, former), False
             suffix = secrets.token_hex(2)
             draft = replace(draft, id=names.session_id(draft.namespace, draft.user, draft.created_at, suffix))
         raise ProviderUnavailable(f"no free session name like {draft.id} after {MAX_NAME_TRIES} tries")

@@ -59,6 +59,8 @@ def a_session(**changes: Any) -> Session:
 class MemoryStore:
     """The Store in a dictionary; versions are the clock's time, told apart by microseconds."""
 
+    write_fault: Exception | None = None
+
     def __init__(self, clock: "Clock | None" = None) -> None:
         self._clock = clock or Clock()
         self.documents: dict[str, Session] = {}
@@ -129,6 +131,8 @@ class MemoryStore:
         return self.keys.get(digest)
 
     def _write(self, session: Session) -> Session:
+        if self.write_fault:
+            raise self.write_fault
         self._writes += 1
         written = replace(session, version=self._clock() + timedelta(microseconds=self._writes))
         self.documents[session.id] = written
@@ -224,6 +228,7 @@ class MemoryProvider:
     made: dict[str, dict[str, str]] = field(default_factory=dict)
     conditions: dict[str, Condition] = field(default_factory=dict)
     fault: Exception | None = None
+    inspect_fault: Exception | None = None
     on_create: Any = None
 
     def check(self, resources: Resources, *, egress: bool) -> None:
@@ -239,6 +244,8 @@ class MemoryProvider:
         return Workspace(f"http://workspace/{session.id}", {"bucket_name": bucket})
 
     async def inspect(self, session_id: str) -> Condition:
+        if self.inspect_fault:
+            raise self.inspect_fault
         if session_id not in self.made:
             return Condition(Health.GONE, "it does not exist")
         return self.conditions.get(session_id, Condition(Health.READY))

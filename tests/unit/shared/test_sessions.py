@@ -454,3 +454,28 @@ async def test_teardown_of_an_older_session_waits_for_nothing(house: House) -> N
     house.slept.clear()
     await house.steps.teardown(session.id)
     assert house.slept == []
+
+
+async def test_a_repeated_create_that_cannot_be_enqueued_does_not_touch_the_session_it_repeats(house: House) -> None:
+    session = await house.sessions.create(ME, SPEC, idempotency_key="k")
+    await house.deliver()
+    house.tasks.fault = ProviderUnavailable("Cloud Tasks is away")
+    with pytest.raises(ProviderUnavailable):
+        await house.sessions.create(ME, SPEC, idempotency_key="k")
+    assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
+
+
+async def test_a_command_that_ran_is_answered_even_if_the_restart_cannot_be_counted(house: House) -> None:
+    session = await house.running()
+    house.agents.boots[session.id] = "boot-2"
+    house.store.write_fault = ProviderUnavailable("Firestore is away")
+    assert (await house.sessions.execute(ME, session.id, Command("ls"))).returncode == 0
+
+
+async def test_a_silent_workspace_that_nobody_can_look_at_is_not_reported_running(house: House) -> None:
+    session = await house.running()
+    house.agents.silent.add(session.id)
+    house.provider.inspect_fault = ProviderUnavailable("Cloud Run is away")
+    seen = await house.sessions.get(ME, session.id)
+    assert seen.state is State.PROVISIONING
+    assert "Cloud Run is away" in seen.details["notice"]
