@@ -232,7 +232,7 @@ def test_pip_installs_in_a_session_that_has_a_way_out(client: OnMemOSClient, ses
     if session["details"]["egress"] == "none":
         pytest.skip("this machine gives sessions no egress")
     installed = client.execute_session(
-        session["id"], "pip install --quiet six && python -c 'import six; print(six)'", 120
+        session["id"], "pip install --quiet --target lib six && PYTHONPATH=lib python -c 'import six; print(six)'", 120
     )
     assert installed["returncode"] == 0, installed["stderr"]
     assert "/workspace/" in installed["stdout"]

@@ -200,8 +200,8 @@ async def _read(path: Path) -> bytes:
 
 async def test_python_pip_and_virtual_environments_work(lab: Lab) -> None:
     result = await lab.run(
-        "python -c 'import ssl, sqlite3, ctypes; print(40 + 2)'; env -i /opt/python/bin/python3 -c 'print(43)' ||"
-        " env -i PATH=$PATH python3 -c 'print(43)'; pip --version; python3 -m pip --version; git --version;"
+        "python -c 'import ssl, sqlite3, ctypes; print(40 + 2)'; env -i $(command -v python3) -c 'print(43)';"
+        " pip --version; python3 -m pip --version; git --version;"
         " python -m venv --without-pip v && v/bin/python -c 'import sys; print(sys.prefix)'",
     )
     lines = result.output.split("\n")

@@ -30,6 +30,11 @@ def _processes(mark: str) -> list[str]:
     return found
 
 
+def _sleeping(mark: str) -> list[str]:
+    """The commands themselves, without the programs that start them and have them in their arguments."""
+    return [pid for pid in _processes(mark) if Path(f"/proc/{pid}/cmdline").read_bytes() == f"sleep\0{mark}\0".encode()]
+
+
 def _groups(mark: str) -> list[Path]:
     return [Path(folder) / name for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names if mark in name]
 
@@ -107,7 +112,7 @@ asyncio.run(main())
     if said.startswith("skip"):
         await process.wait()
         pytest.skip(said)
-    await until(lambda: len(_processes(mark)) >= 3)
+    await until(lambda: len(_sleeping(mark)) == 2)  # both run, not only start
     helpers = _egress_helpers(process.pid)
     process.send_signal(signal.SIGKILL)
     await process.wait()
@@ -170,8 +175,14 @@ async def test_a_start_that_fails_leaves_nothing_and_says_why(lab: Lab, tmp_path
         def is_dir(self) -> bool:
             return True
 
-    with pytest.raises(SandboxStartFailed, match=r"container one: .*gone"):
-        await lab.start("true", name="one", mounts=(Mount(Vanishing(tmp_path / "gone"), "/mnt/x"),))
+    try:
+        container = await lab.start("true", name="one", mounts=(Mount(Vanishing(tmp_path / "gone"), "/mnt/x"),))
+    except SandboxStartFailed as exc:
+        said = str(exc)
+    else:  # for an ordinary user the program mounts by itself, after it said which process it is
+        assert await container.wait() != 0
+        said = container.log_tail()
+    assert "gone" in said
     assert [p.name for p in lab.sockets.iterdir()] == [".lock"]
     assert _groups("one") == []
     assert (await lab.run("true", name="one")).code == 0
