@@ -90,13 +90,22 @@ class Services:
     def store(self) -> "FirestoreStore":
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.firestore_v1 import AsyncClient
+        from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
+        from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
 
+        from shared.documents import DocumentReader
         from shared.store import FirestoreStore
 
         # The client takes an emulator's address from FIRESTORE_EMULATOR_HOST by itself.
-        local = {"credentials": AnonymousCredentials()} if self.settings.firestore_host else {}
-        client = AsyncClient(project=self.settings.project, database=self.settings.firestore_database, **local)
-        return FirestoreStore(client)
+        settings = self.settings
+        local = {"credentials": AnonymousCredentials()} if settings.firestore_host else {}
+        client = AsyncClient(project=settings.project, database=settings.firestore_database, **local)
+        reader = DocumentReader(
+            FirestoreAsyncClient(**self._transport(FirestoreGrpcAsyncIOTransport, settings.firestore_host)),
+            f"projects/{settings.project}/databases/{settings.firestore_database}/documents",
+            (("authorization", "Bearer owner"),) if settings.firestore_host else (),
+        )
+        return FirestoreStore(client, reader)
 
     @cached_property
     def tasks(self) -> "CloudTasks":

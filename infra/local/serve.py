@@ -8,6 +8,7 @@ standard input ends.
 import argparse
 import asyncio
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -101,6 +102,7 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
             parent = f"projects/{settings.project}/locations/{settings.location}"
             await ensure_queues(settings.tasks_host, parent, settings.queue)
             await warm(app)
+            gc.freeze()  # what was loaded stays: the collector need not look through it again and again
             sys.stdout.write('{"ready": true}\n')
             sys.stdout.flush()
             await stop.wait()

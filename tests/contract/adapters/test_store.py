@@ -13,8 +13,11 @@ import grpc.aio
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
 
 from infra.emulators.firestore import FirestoreEmulator
+from shared.documents import DocumentReader
 from shared.errors import AlreadyExists, SessionNotFound, WriteConflict
 from shared.models import Idempotency, Position, ProviderName, Session, SessionFilter, State
 from shared.store import FirestoreStore, Store
@@ -36,8 +39,11 @@ async def store(
         server.add_generic_rpc_handlers(tuple(emulator.handlers()))
         await server.start()
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
-        client = AsyncClient(project=f"p{uuid.uuid4().hex[:8]}", credentials=AnonymousCredentials())
-        yield FirestoreStore(client)
+        project = f"p{uuid.uuid4().hex[:8]}"
+        client = AsyncClient(project=project, credentials=AnonymousCredentials())
+        async with grpc.aio.insecure_channel(address) as channel:
+            plain = FirestoreAsyncClient(transport=FirestoreGrpcAsyncIOTransport(channel=channel))
+            yield FirestoreStore(client, DocumentReader(plain, f"projects/{project}/databases/(default)/documents"))
         await server.stop(None)
 
 
