@@ -90,8 +90,7 @@ def to_session(session_id: str, document: Mapping[str, Any], written_at: datetim
 
 def fields_of(document: Document) -> dict[str, Any]:
     """A document's fields as Python values: of the kinds that our documents hold."""
-    fields = Document.pb(document).fields
-    return {name: _value(fields[name]) for name in fields}
+    return {name: _value(value) for name, value in Document.pb(document).fields.items()}
 
 
 def _value(value: Any) -> Any:
@@ -102,8 +101,7 @@ def _value(value: Any) -> Any:
         case "timestamp_value":
             return value.timestamp_value.ToDatetime(tzinfo=UTC)
         case "map_value":
-            inner = value.map_value.fields
-            return {name: _value(inner[name]) for name in inner}
+            return {name: _value(item) for name, item in value.map_value.fields.items()}
         case "array_value":
             return [_value(item) for item in value.array_value.values]
         case "string_value" | "boolean_value" | "integer_value" | "double_value":
