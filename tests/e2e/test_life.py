@@ -76,7 +76,7 @@ class Remains:
             "buckets": self._buckets(),
             "services": asyncio.run(self._services()),
             "tasks": asyncio.run(self._tasks()),
-            "folders": [str(path) for path in self._home.rglob(f"*{self._mark}*") if path.is_dir()],
+            "folders": [name for _, names, _ in os.walk(self._home) for name in names if self._mark in name],
             "processes": self._processes(),
         }
         return {kind: names for kind, names in everything.items() if names}
