@@ -22,12 +22,6 @@ def service_name(session: str) -> str:
     return SERVICE_PREFIX + session
 
 
-def session_of_service(service: str) -> str | None:
-    """The session whose service this is; None when the name is not one of ours."""
-    ours = service.startswith(SERVICE_PREFIX + SESSION_PREFIX)
-    return service.removeprefix(SERVICE_PREFIX) if ours else None
-
-
 def bucket_name(session: str) -> str:
     """The bucket of a session: `onmemos-<id without ws->`, as the contract shows it."""
     return SERVICE_PREFIX + session.removeprefix(SESSION_PREFIX)

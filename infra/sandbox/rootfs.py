@@ -151,16 +151,6 @@ def short_hostname(name: str) -> str:
     return name[:63].rstrip("-")
 
 
-def host_nameservers(resolv_conf: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """The host's own IPv4 resolvers, in their order."""
-    try:
-        lines = resolv_conf.read_text().splitlines()
-    except OSError:
-        return []
-    found = [words[1] for line in lines if len(words := line.split()) >= 2 and words[0] == "nameserver"]
-    return [address for address in found if _is_ipv4(address)]
-
-
 def _is_ipv4(text: str) -> bool:
     try:
         socket.inet_pton(socket.AF_INET, text)

@@ -28,7 +28,6 @@ def test_every_derived_name_is_legal(namespace: str, user: str, suffix: str) -> 
     assert "google" not in bucket
     assert "g00gle" not in bucket
     assert len(session) <= 63
-    assert names.session_of_service(service) == session
     assert names.session_of_bucket(bucket) == session
     task = names.task_name(session, "expire", "1_1756062811")
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,500}", task)
@@ -44,5 +43,4 @@ def test_long_names_share_the_room() -> None:
 @pytest.mark.parametrize("name", ["onmemos", "onmemos-", "onmemos-state", "onmemos-assets-2024", "backups", "ws-a-b-1"])
 def test_what_is_not_named_by_us_is_not_ours(name: str) -> None:
     assert names.session_of_bucket(name) is None
-    assert names.session_of_service(name) is None
     assert names.session_of_task(name) is None
