@@ -1,6 +1,5 @@
 """What a session sees as its file system, as a list of entries that bubblewrap and gVisor each put up their own way."""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,11 +148,3 @@ def ca_environment() -> dict[str, str]:
 def short_hostname(name: str) -> str:
     """A host name the kernel takes: at most 64 bytes."""
     return name[:63].rstrip("-")
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET, text)
-    except OSError:
-        return False
-    return True
