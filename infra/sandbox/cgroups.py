@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 from dataclasses import dataclass
@@ -53,6 +54,39 @@ class FolderGroup:
                 await asyncio.sleep(0.01)  # the kernel tells nobody when a v1 group has become empty
 
 
+def _folders_in(group: Path) -> list[Path]:
+    """The groups in a group; none when another runtime took it away meanwhile."""
+    try:
+        return [path for path in group.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+
+
+def _locked(group: Path, kind: int) -> int | None:
+    """A descriptor that holds a lock on a group's folder; None when it is gone, or held by its runtime."""
+    try:
+        descriptor = os.open(group, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_leftover(parent: Path) -> None:
+    """Of a runtime that was killed and whose folders nobody opens again. A group in use cannot be removed."""
+    lock = _locked(parent, fcntl.LOCK_EX)
+    if lock is None:
+        return
+    for folder in (*_folders_in(parent), parent):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    os.close(lock)
+
+
 def _removed(folder: Path) -> bool:
     try:
         folder.rmdir()
@@ -76,6 +110,8 @@ class FolderGroups:
 
     def __init__(self, parents: dict[str, Path]) -> None:
         self._parents = parents
+        # While these are held, no other runtime takes our empty groups for leftovers; the kernel lets go at our death.
+        self._locks = [lock for parent in parents.values() if (lock := _locked(parent, fcntl.LOCK_SH)) is not None]
 
     async def limit(self, name: str, limits: Limits, pid: int) -> Group:
         try:
@@ -110,17 +146,16 @@ class FolderGroups:
     async def sweep(self) -> None:
         for parent in self._parents.values():
             if parent.is_dir():
-                await FolderGroup(tuple(p for p in parent.iterdir() if p.is_dir())).remove()
+                await FolderGroup(tuple(_folders_in(parent))).remove()
             for stale in parent.parent.glob(f"{TAG}*"):
-                # Of runtimes that were killed and whose folders nobody opens again. A group in use cannot be removed.
-                for folder in (*(p for p in stale.iterdir() if p.is_dir()), stale):
-                    with contextlib.suppress(OSError):
-                        if folder != parent:
-                            folder.rmdir()
+                if stale != parent:
+                    _remove_leftover(stale)
 
     async def close(self) -> None:
         await self.sweep()
         _unmake(self._parents)
+        while self._locks:
+            os.close(self._locks.pop())
 
 
 def settings_v1(controller: str, limits: Limits) -> dict[str, str]:

@@ -12,6 +12,8 @@ from infra.sandbox.runtime import open_runtime
 from infra.sandbox.spec import SandboxStartFailed, SandboxUnavailable
 from tests.contract.sandbox.conftest import Lab, opened, until
 
+ONE = f"one-{os.getpid()}"  # control groups are looked for by name, and another worker has some too
+
 
 def _mark(number: int) -> str:
     """A number of seconds to sleep that tells one test's processes from all others."""
@@ -46,14 +48,14 @@ def _mounts(mark: str) -> list[str]:
 async def test_stop_ends_every_process_and_keeps_the_workspace(lab: Lab) -> None:
     mark = _mark(1)
     script = f"trap '' TERM; (setsid sleep {mark} &) ; touch ready; sleep {mark}; sleep {mark}"
-    container = await lab.start(script, name="one")
-    await until(lambda: (lab.state / "one/workspace/ready").exists())
+    container = await lab.start(script, name=ONE)
+    await until(lambda: (lab.state / f"{ONE}/workspace/ready").exists())
     await container.stop(grace_s=0.1)
     await container.stop()
     assert await container.wait() == 137
     assert _processes(mark) == []
-    assert _groups("one") == []
-    assert sorted(p.name for p in lab.state.iterdir()) == ["one"]
+    assert _groups(ONE) == []
+    assert sorted(p.name for p in lab.state.iterdir()) == [ONE]
     assert [p.name for p in lab.sockets.iterdir()] == [".lock"]
 
 
@@ -148,15 +150,15 @@ def _alive(pid: int) -> bool:
 
 async def test_empty_groups_of_runtimes_that_nobody_opens_again_are_removed(short_folder: Path) -> None:
     async with opened(short_folder / "a") as lab:
-        container = await lab.start("sleep 60", name="alive")
+        container = await lab.start("sleep 60", name=ONE)
         if container.facts["limits"] != "cgroup":
             pytest.skip("no control groups can be had here")
-        parent = _groups("alive")[0].parent.parent
+        parent = _groups(ONE)[0].parent.parent
         for name in ("onmemos-stale", "onmemos-stale/one"):
             (parent / name).mkdir()
         async with opened(short_folder / "b"):
             assert not (parent / "onmemos-stale").exists()
-            assert _groups("alive") != []
+            assert _groups(ONE) != []
         await container.stop(grace_s=0)
         async with opened(short_folder / "c"):  # takes away the first one's parent, which is empty now
             assert (await lab.run("true")).container.facts["limits"] == "cgroup"
@@ -176,7 +178,7 @@ async def test_a_start_that_fails_leaves_nothing_and_says_why(lab: Lab, tmp_path
             return True
 
     try:
-        container = await lab.start("true", name="one", mounts=(Mount(Vanishing(tmp_path / "gone"), "/mnt/x"),))
+        container = await lab.start("true", name=ONE, mounts=(Mount(Vanishing(tmp_path / "gone"), "/mnt/x"),))
     except SandboxStartFailed as exc:
         said = str(exc)
     else:  # for an ordinary user the program mounts by itself, after it said which process it is
@@ -184,8 +186,8 @@ async def test_a_start_that_fails_leaves_nothing_and_says_why(lab: Lab, tmp_path
         said = container.log_tail()
     assert "gone" in said
     assert [p.name for p in lab.sockets.iterdir()] == [".lock"]
-    assert _groups("one") == []
-    assert (await lab.run("true", name="one")).code == 0
+    assert _groups(ONE) == []
+    assert (await lab.run("true", name=ONE)).code == 0
 
 
 async def test_cancelling_a_start_leaves_nothing(lab: Lab) -> None:
