@@ -44,10 +44,11 @@ def _error(response: httpx.Response, body: Mapping[str, Any]) -> APIError:
     if response.has_redirect_location:
         detail = f"redirected to {response.headers['location']}; redirects are not followed"
     code, errors = body.get("code"), body.get("errors")
-    return class_of(response.status_code)(
+    code = code if isinstance(code, str) else None
+    return class_of(response.status_code, code)(
         response.status_code,
         str(detail),
-        code if isinstance(code, str) else None,
+        code,
         errors if isinstance(errors, dict) else None,
         response.headers.get("x-request-id"),
         retry_after_s(response.headers.get("retry-after"), datetime.now(UTC)),

@@ -8,18 +8,23 @@ OnMemOSError
 │   ├── ConnectionLost          sent, the connection broke
 │   └── InvalidResponse         something answered, but not OnMemOS
 ├── APIError                    the service refused: status, code, detail, errors, request_id
-│   ├── BadRequest 400, Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, RateLimited 429
+│   ├── BadRequest 400, Unauthorized 401, Forbidden 403, NotFound 404, RateLimited 429
+│   ├── Conflict 409
+│   │   └── SessionFailed       the session cannot start
+│   ├── SessionEnded 410        the session was deleted while it was in use
 │   └── ServerError 5xx
 │       └── Unavailable 502, 503, 504
 └── CommandFailed               execute_session(..., check=True): the command ran and failed
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .shapes import ExecutionDict
 
 # 5xx codes with which the service says that it ran nothing.
 NOTHING_DONE = frozenset({"session_not_ready", "workspace_unreachable", "workspace_exhausted"})
+SESSION_FAILED = "session_failed"
 
 
 class OnMemOSError(Exception):
@@ -106,11 +111,23 @@ class Forbidden(APIError):
 
 
 class NotFound(APIError):
-    """404: no such session, or it is somebody else's."""
+    """404: no such session (or key), or it is somebody else's."""
 
 
 class Conflict(APIError):
     """409: the idempotency key was used for another request, or the session's state does not allow it."""
+
+
+class SessionFailed(Conflict):
+    """409: the session could not start, so nothing can run in it; `detail` is the reason."""
+
+
+class SessionEnded(APIError):
+    """410: the session was deleted while a shell was open in it. What ran at that time may have been cut short."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.may_have_executed = True
 
 
 class RateLimited(APIError):
@@ -149,6 +166,7 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: SessionEnded,
     429: RateLimited,
     502: Unavailable,
     503: Unavailable,
@@ -156,6 +174,8 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
 }
 
 
-def class_of(status: int) -> type[APIError]:
-    """The class that stands for an HTTP status."""
+def class_of(status: int, code: str | None = None) -> type[APIError]:
+    """The class that stands for an HTTP status, or for the service's code where it has one of its own."""
+    if (status, code) == (409, SESSION_FAILED):
+        return SessionFailed
     return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)

@@ -1,36 +1,39 @@
-"""Every operation of the API, written once; the clients are its faces."""
+"""Every operation on sessions, written once; the clients are its faces."""
 
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Unpack
-from urllib.parse import quote
 
-from .errors import CommandFailed, NotFound
+from .calls import SERVICE_START_S, SERVICE_WAIT_S, Calls, given, path_to
+from .errors import CommandFailed
 from .faces import iteration, operation
-from .link import Link
+from .keys import KeyOperations
 from .shapes import (
+    ConnectionDict,
     DeletedDict,
     ExecutionDict,
     HealthDict,
+    PlanDict,
     SessionDict,
     SessionPageDict,
     SessionSpecDict,
+    TemplateListDict,
 )
-
-SERVICE_WAIT_S = 30.0  # how long the service waits for a new session to run when `wait` is not given
-SERVICE_START_S = 120.0  # how long execute may wait there before the command starts: 60 s to run, 60 s to be reached
+from .workspaces import WorkspaceOperations
 
 
-class Operations:
-    """What can be asked of OnMemOS. Every call raises the errors of `onmemos.errors`; none of them is httpx's."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
+class SessionOperations(Calls):
+    """Sessions, and what runs in them."""
 
     @operation
     async def health(self) -> HealthDict:
         """Whether the service is up. Needs no API key."""
         return await self._link.call(HealthDict, "GET", "/health", idempotent=True)
+
+    @operation
+    async def list_templates(self) -> TemplateListDict:
+        """What sessions can be made from: `{"templates": [...]}`."""
+        return await self._link.call(TemplateListDict, "GET", "/v1/templates", idempotent=True)
 
     @operation
     async def create_session(
@@ -54,16 +57,26 @@ class Operations:
             "POST",
             "/v1/sessions",
             json={**(spec or {}), **fields},
-            query=_given(wait=wait),
+            query=given(wait=wait),
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
             idempotent=True,
             takes_s=SERVICE_WAIT_S if wait is None else wait,
         )
 
     @operation
+    async def plan_session(self, spec: Mapping[str, Any] | None = None, **fields: Unpack[SessionSpecDict]) -> PlanDict:
+        """What create_session would choose for this, why, how soon it runs and what it costs; nothing is made.
+
+        Raises BadRequest where the creation would.
+        """
+        return await self._link.call(
+            PlanDict, "POST", "/v1/sessions:plan", json={**(spec or {}), **fields}, idempotent=True
+        )
+
+    @operation
     async def get_session(self, session_id: str) -> SessionDict:
         """The session as it is now. Raises NotFound."""
-        return await self._link.call(SessionDict, "GET", _session_path(session_id), idempotent=True)
+        return await self._link.call(SessionDict, "GET", path_to("sessions", session_id=session_id), idempotent=True)
 
     @operation
     async def list_sessions(
@@ -81,7 +94,7 @@ class Operations:
 
         `label` is `key=value`. `page_size` is at most 1000; a page may hold fewer, even none, and yet not be the last.
         """
-        query = _given(
+        query = given(
             namespace=namespace,
             user=user,
             status=status,
@@ -122,6 +135,33 @@ class Operations:
                 return
 
     @operation
+    async def update_session(
+        self, session_id: str, *, ttl_minutes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> SessionDict:
+        """Let the session live for `ttl_minutes` from now, or give it other labels. Raises NotFound, BadRequest."""
+        return await self._link.call(
+            SessionDict,
+            "PATCH",
+            path_to("sessions", session_id=session_id),
+            json=given(ttl_minutes=ttl_minutes, labels=None if labels is None else dict(labels)),
+            idempotent=True,  # twice is a moment later
+        )
+
+    @operation
+    async def connect_session(self, session_id: str) -> ConnectionDict:
+        """How to reach the session's agent directly, and a ticket for it. execute_session does this by itself.
+
+        Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
+        """
+        return await self._link.call(
+            ConnectionDict,
+            "GET",
+            path_to("sessions", "connect", session_id=session_id),
+            idempotent=True,
+            takes_s=SERVICE_START_S,
+        )
+
+    @operation
     async def execute_session(
         self,
         session_id: str,
@@ -144,7 +184,7 @@ class Operations:
         Sent again only when it surely did not run. After Timeout or ConnectionLost it may have run.
         Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
         """
-        body = _given(command=command, timeout=timeout, stdin=stdin, cwd=cwd)
+        body = given(command=command, timeout=timeout, stdin=stdin, cwd=cwd)
         if argv is not None:
             body["argv"] = list(argv)
         if env is not None:
@@ -152,7 +192,7 @@ class Operations:
         result = await self._link.call(
             ExecutionDict,
             "POST",
-            f"{_session_path(session_id)}/execute",
+            path_to("sessions", "execute", session_id=session_id),
             json=body,
             idempotent=False,
             takes_s=timeout + SERVICE_START_S,
@@ -164,12 +204,7 @@ class Operations:
     @operation
     async def delete_session(self, session_id: str) -> DeletedDict:
         """Delete the session: from now on it is gone for everybody, and its resources follow. Raises NotFound."""
-        try:
-            return await self._link.call(DeletedDict, "DELETE", _session_path(session_id), idempotent=True)
-        except NotFound as exc:
-            if any(failure.may_have_executed for failure in exc.earlier):
-                return {"id": session_id, "status": "deleting"}  # by the try whose answer was lost
-            raise
+        return await self._delete(session_id, path_to("sessions", session_id=session_id))
 
     @operation
     async def close(self) -> None:
@@ -177,13 +212,5 @@ class Operations:
         await self._link.transport.close()
 
 
-def _session_path(session_id: str) -> str:
-    if not isinstance(session_id, str):
-        raise TypeError(f"session_id: got a {type(session_id).__name__}, wanted a string such as session['id']")
-    if session_id in {"", ".", ".."}:  # these would address another resource
-        raise ValueError(f"session_id: got {session_id!r}, wanted a session's id")
-    return f"/v1/sessions/{quote(session_id, safe='')}"
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+class Operations(SessionOperations, WorkspaceOperations, KeyOperations):
+    """What can be asked of OnMemOS. Every call raises the errors of `onmemos.errors`; none of them is httpx's."""

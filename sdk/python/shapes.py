@@ -14,8 +14,28 @@ class ResourcesDict(TypedDict, total=False):
     memory: str
 
 
+class FilestoreDict(TypedDict):
+    """An NFS share to mount: `{"ip": "10.0.0.2", "share": "vol1"}`."""
+
+    ip: str
+    share: str
+    mount_path: NotRequired[str]
+
+
+class StorageDict(TypedDict, total=False):
+    """What is mounted: an existing `bucket`, else the session's own. `keep`: the bucket outlives the session."""
+
+    bucket: str
+    mount_path: str
+    keep: bool
+    filestore: FilestoreDict
+
+
 class SessionSpecDict(TypedDict, total=False):
-    """What to ask for. `template`, `namespace` and `user` are needed; `ttl_minutes` is 1 to 43,200, 60 if not given."""
+    """What to ask for. `template`, `namespace` and `user` are needed; `ttl_minutes` is 1 or more, 60 if not given.
+
+    `idle_timeout_minutes`: how long nothing may run and nobody be connected before the session ends.
+    """
 
     template: str
     namespace: str
@@ -29,6 +49,17 @@ class SessionSpecDict(TypedDict, total=False):
     expected_duration_minutes: int
     resources: ResourcesDict
     network: Mapping[str, Any]
+    idle_timeout_minutes: int
+    storage: StorageDict
+
+
+class SessionStorageDict(TypedDict):
+    """What is mounted in a session."""
+
+    bucket: str | None
+    mount_path: str | None
+    keep: bool
+    filestore: FilestoreDict | None
 
 
 class SessionDict(TypedDict):
@@ -48,12 +79,97 @@ class SessionDict(TypedDict):
     created_at: str
     expires_at: str
     error: NotRequired[str | None]
+    idle_timeout_minutes: NotRequired[int | None]
+    storage: NotRequired[SessionStorageDict]
 
 
 class SessionPageDict(TypedDict):
     """Some sessions, newest first; `next_page_token` leads to the next page, None on the last."""
 
     sessions: list[SessionDict]
+    next_page_token: str | None
+
+
+class PlanDict(TypedDict):
+    """What a creation would choose, and why. `prices_of`: the month that the price was taken from."""
+
+    provider: str
+    reasons: list[str]
+    expected_start_seconds: float
+    cost_per_hour_usd: float
+    prices_of: str
+    notes: list[str]
+
+
+class ConnectionDict(TypedDict):
+    """How to reach the session's agent without the service between.
+
+    `url`: the agent's; None where there is no way to it. `websocket`: of its shell. `ticket`: opens this session until
+    `expires_at`, as often as wanted in a header, once in a URL. `ssh`: None where the provider has none.
+    """
+
+    url: str | None
+    websocket: str | None
+    ticket: str
+    expires_at: str
+    ssh: Any
+
+
+class TemplateDict(TypedDict):
+    """A template; where it is not `available`, `reason` says why."""
+
+    name: str
+    description: str
+    image: str
+    resources: ResourcesDict
+    env: dict[str, str]
+    available: bool
+    reason: str | None
+
+
+class TemplateListDict(TypedDict):
+    """What sessions can be made from."""
+
+    templates: list[TemplateDict]
+
+
+class KeyDict(TypedDict):
+    """An API key, without its secret. `namespaces` None: all of them; `expires_at` None: never. Times are ISO 8601."""
+
+    id: str
+    name: str
+    tenant: str
+    scopes: list[str]
+    namespaces: list[str] | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+class NewKeyDict(KeyDict):
+    """A key that was just made. `key` is its secret, which is shown this once."""
+
+    key: str
+
+
+class KeyListDict(TypedDict):
+    """The tenant's keys, revoked ones too."""
+
+    keys: list[KeyDict]
+
+
+class RevokedKeyDict(TypedDict):
+    """A key that opens nothing from now on."""
+
+    id: str
+    revoked_at: str
+    success: bool
+
+
+class WorkspacePageDict(TypedDict):
+    """Some Cloud Run workspaces, newest first: sessions, as the older API shows them."""
+
+    workspaces: list[SessionDict]
     next_page_token: str | None
 
 
@@ -71,6 +187,22 @@ class ExecutionDict(TypedDict):
     timed_out: NotRequired[bool]
     truncated: NotRequired[bool]
     duration_ms: NotRequired[float]
+
+
+class ShellResultDict(ExecutionDict):
+    """What a command in a shell did. `cwd`: where the shell is after it."""
+
+    cwd: str
+
+
+class WelcomeDict(TypedDict):
+    """What a shell says when it opens. `boot_id`: the process of the agent; `shell`: bash or sh."""
+
+    session_id: str
+    boot_id: str
+    shell: str
+    cwd: str
+    version: NotRequired[str]
 
 
 class DeletedDict(TypedDict):

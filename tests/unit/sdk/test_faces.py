@@ -13,7 +13,7 @@ from sdk.python.operations import Operations
 from sdk.python.shapes import ExecutionDict, SessionDict
 from tests.unit.sdk.scripted import ScriptedClient, ok
 
-PUBLIC = [name for name in vars(Operations) if not name.startswith("_")]
+PUBLIC = [name for name in dir(Operations) if not name.startswith("_")]
 PLAIN = [name for name in PUBLIC if name != "iter_sessions"]
 
 
