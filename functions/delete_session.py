@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shared.answers import deleted_json
 from shared.http import Call, endpoint
 from shared.wiring import Services
 
@@ -9,5 +10,4 @@ from shared.wiring import Services
 @endpoint("DELETE", "/v1/sessions/{session_id}")
 async def delete_session(call: Call, app: Services) -> dict[str, Any]:
     """Delete a session: it is gone at once, its resources follow."""
-    session = await app.sessions.delete(call.caller, call.path["session_id"])
-    return {"id": session.id, "status": str(session.state), "success": True}
+    return deleted_json(await app.sessions.delete(call.caller, call.path["session_id"]))

@@ -3,12 +3,9 @@
 from typing import Any
 
 from shared.answers import execution_json
-from shared.http import Call, endpoint
+from shared.http import REQUEST_LIMIT_BYTES, REQUEST_LIMIT_S, Call, endpoint
 from shared.schemas import ExecuteCommand
 from shared.wiring import Services
-
-REQUEST_LIMIT_S = 3600  # Cloud Run's longest request
-REQUEST_LIMIT_BYTES = 32 << 20  # Cloud Run's largest request over HTTP/1: cloud.google.com/run/quotas
 
 
 @endpoint(

@@ -24,6 +24,9 @@ class Agents(Protocol):
     async def boot_id(self, session: Session) -> str:
         """Which process of the agent answers. Raises WorkspaceUnreachable after 2 s."""
 
+    async def idle_s(self, session: Session) -> float:
+        """How long nothing has happened in it: no command, no open connection, no process. As `boot_id` otherwise."""
+
     async def execute(self, session: Session, command: Command) -> Execution:
         """Run a command and wait for its end.
 
@@ -40,6 +43,12 @@ class HttpAgents:
     tickets: Tickets
 
     async def boot_id(self, session: Session) -> str:
+        return str((await self._health(session))["boot_id"])
+
+    async def idle_s(self, session: Session) -> float:
+        return float((await self._health(session))["idle_s"])
+
+    async def _health(self, session: Session) -> dict[str, Any]:
         try:
             async with self.client.get(f"{session.url}/health", timeout=HEALTH_TIMEOUT) as response:
                 status, body = response.status, _json(await response.read())
@@ -47,7 +56,7 @@ class HttpAgents:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
         if status != OK:
             raise WorkspaceUnreachable(f"the workspace of {session.id} answered {status} to /health")
-        return str(body["boot_id"])
+        return body
 
     async def execute(self, session: Session, command: Command) -> Execution:
         ticket = self.tickets.issue(session.id, "execute")

@@ -5,7 +5,11 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.models import Execution, Page, Position, Session
+from shared import names, prices
+from shared.choice import SSH_PROVIDERS
+from shared.models import ApiKey, Connection, Execution, Page, Position, Resources, Session
+from shared.sessions import Plan
+from shared.templates import Template
 
 
 def session_json(session: Session) -> dict[str, Any]:
@@ -18,22 +22,92 @@ def session_json(session: Session) -> dict[str, Any]:
         "status": str(session.state),
         "url": session.url,
         "websocket": f"/v1/cloudrun/workspaces/{session.id}/shell",
-        "ssh": False,
+        "ssh": session.provider in SSH_PROVIDERS,
         "details": {**session.details, "boots": session.boots},
         "created_at": _timestamp(session.created_at),
         "expires_at": _timestamp(session.expires_at),
         "template": session.template,
         "labels": dict(session.labels),
+        "idle_timeout_minutes": session.idle_timeout_minutes,
+        "storage": _storage_json(session),
     }
     if session.error is not None:
         answer["error"] = session.error
     return answer
 
 
-def page_json(page: Page) -> dict[str, Any]:
+def _storage_json(session: Session) -> dict[str, Any]:
+    storage, share = session.storage, session.storage.filestore
+    return {
+        "bucket": storage.bucket or names.bucket_name(session.id),
+        "mount_path": storage.mount_path,
+        "keep": storage.keep,
+        "filestore": share and {"ip": share.ip, "share": share.share, "mount_path": share.mount_path},
+    }
+
+
+def deleted_json(session: Session) -> dict[str, Any]:
+    return {"id": session.id, "status": str(session.state), "success": True}
+
+
+def page_json(page: Page, name: str = "sessions") -> dict[str, Any]:
     """{sessions, next_page_token}; the token is null on the last page."""
     token = page.next and _token(page.next)
-    return {"sessions": [session_json(session) for session in page.sessions], "next_page_token": token}
+    return {name: [session_json(session) for session in page.sessions], "next_page_token": token}
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What a session would be; prices are the list's of the month that `prices_of` names."""
+    return {
+        "provider": str(plan.choice.provider),
+        "reasons": list(plan.choice.reasons),
+        "resources": _resources_json(plan.resources),
+        "expected_start_seconds": plan.expected_start_s,
+        "cost_per_hour_usd": plan.cost_per_hour_usd,
+        "prices_of": prices.PRICES_OF,
+        "notes": list(plan.notes),
+    }
+
+
+def connection_json(connection: Connection) -> dict[str, Any]:
+    return {
+        "url": connection.url,
+        "websocket": connection.websocket,
+        "ticket": connection.ticket,
+        "expires_at": _timestamp(connection.expires_at),
+        "ssh": connection.ssh and dict(connection.ssh),
+    }
+
+
+def template_json(template: Template) -> dict[str, Any]:
+    """A template; `reason` says why it is not available."""
+    return {
+        "name": template.name,
+        "description": template.description,
+        "image": template.image,
+        "resources": _resources_json(template.resources),
+        "env": dict(template.env),
+        "available": template.unavailable is None,
+        "reason": template.unavailable,
+    }
+
+
+def key_json(key: ApiKey) -> dict[str, Any]:
+    """A key without its secret, which nobody knows any more."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "tenant": key.tenant,
+        "scopes": sorted(key.scopes),
+        "namespaces": None if key.namespaces is None else sorted(key.namespaces),
+        "created_at": _timestamp(key.created_at),
+        "expires_at": key.expires_at and _timestamp(key.expires_at),
+        "revoked_at": key.revoked_at and _timestamp(key.revoked_at),
+    }
+
+
+def _resources_json(resources: Resources) -> dict[str, Any]:
+    return {"cpu": resources.cpu, "memory": f"{resources.memory_bytes >> 20}Mi"}
 
 
 def execution_json(execution: Execution) -> dict[str, Any]:

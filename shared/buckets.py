@@ -31,6 +31,9 @@ class Buckets(Protocol):
     async def delete(self, session_id: str) -> None:
         """Delete the bucket with all that is in it; one that is gone is not an error."""
 
+    async def exists(self, name: str) -> bool:
+        """Whether there is such a bucket that this deployment may use."""
+
     def session_ids(self) -> AsyncIterator[str]:
         """The session ids of all buckets that have a name of ours."""
 
@@ -49,6 +52,10 @@ class CloudStorage:
 
     async def delete(self, session_id: str) -> None:
         await _in_thread(self._delete, names.bucket_name(session_id))
+
+    async def exists(self, name: str) -> bool:
+        found: bool = await _in_thread(self._exists, name)
+        return found
 
     async def session_ids(self) -> AsyncIterator[str]:
         for name in await _in_thread(self._names):
@@ -70,6 +77,12 @@ class CloudStorage:
         except (exceptions.BadRequest, exceptions.Forbidden, exceptions.NotFound) as exc:
             raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {reason(exc)}") from exc
         return name
+
+    def _exists(self, name: str) -> bool:
+        try:
+            return bool(self._client().bucket(name).exists(**self._wait))
+        except (exceptions.Forbidden, exceptions.BadRequest):
+            return False
 
     def _delete(self, name: str) -> None:
         client = self._client()

@@ -1,8 +1,9 @@
 """Settings: the only reader of the environment. Fails at start, naming the variable, its value and the one wanted."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_QUEUE = "onmemos-{step}"
@@ -21,6 +22,8 @@ class Settings:
     project, location: where everything lives. image: a workspace's, with `{template}`. function_url: where Cloud Tasks
     finds a function, with `{function}`. queue: a step's queue, with `{step}`. ticket_key: Ed25519 private key, PEM.
     bootstrap_key: the first API key. task_account: the service account whose pushes the task functions accept.
+    templates_file: the deployment's own templates; unavailable_templates: why some cannot start, by name. relay_url:
+    where the relay answers. closed_subnetwork, filestore_subnetwork: for sessions without a way out, and with NFS.
     """
 
     project: str
@@ -30,6 +33,10 @@ class Settings:
     ticket_key: str
     task_account: str
     bootstrap_key: str = ""
+    templates_file: str = ""
+    unavailable_templates: Mapping[str, str] = field(default_factory=dict)
+    relay_url: str = ""
+    filestore_subnetwork: str = ""
     queue: str = DEFAULT_QUEUE
     workspace_account: str = ""
     closed_subnetwork: str = ""
@@ -51,7 +58,11 @@ class Settings:
             function_url=read.pattern("ONMEMOS_FUNCTION_URL", "{function}"),
             ticket_key=read.secret("ONMEMOS_TICKET_KEY", "an Ed25519 private key in PEM"),
             task_account=read.required("ONMEMOS_TASK_ACCOUNT", "the e-mail address of a service account"),
-            bootstrap_key=read.optional("ONMEMOS_API_KEY"),
+            bootstrap_key=read.optional_secret("ONMEMOS_API_KEY", "the deployment's first API key"),
+            templates_file=read.optional("ONMEMOS_TEMPLATES_FILE"),
+            unavailable_templates=read.reasons("ONMEMOS_UNAVAILABLE_TEMPLATES"),
+            relay_url=read.optional("ONMEMOS_RELAY_URL").rstrip("/"),
+            filestore_subnetwork=read.optional("ONMEMOS_FILESTORE_SUBNETWORK"),
             queue=read.pattern("ONMEMOS_QUEUE", "{step}", DEFAULT_QUEUE),
             workspace_account=read.optional("ONMEMOS_WORKSPACE_ACCOUNT"),
             closed_subnetwork=read.optional("ONMEMOS_CLOSED_SUBNETWORK"),
@@ -80,13 +91,30 @@ class _Reader:
 
     def secret(self, name: str, wanted: str) -> str:
         """The variable itself, or the file that NAME_FILE names (how Secret Manager mounts one)."""
+        return self._checked(
+            name, self.optional_secret(name, wanted), bool, f"{wanted}, or {name}_FILE the path of one"
+        )
+
+    def optional_secret(self, name: str, wanted: str) -> str:
+        """The same; "" where neither is set."""
         file = self.optional(f"{name}_FILE")
         if not file:
-            return self.required(name, f"{wanted}, or {name}_FILE the path of one")
+            return self.optional(name)
         try:
-            return Path(file).read_text(encoding="utf-8")
+            return Path(file).read_text(encoding="utf-8").strip()
         except OSError as exc:
             raise ConfigError(f"{name}_FILE: cannot read '{file}' ({exc.strerror}); wanted {wanted}") from exc
+
+    def reasons(self, name: str) -> dict[str, str]:
+        """A JSON object of strings."""
+        text = self.optional(name) or "{}"
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise ConfigError(f"{name}: got '{text}', wanted a JSON object of strings")
+        return found
 
     @staticmethod
     def _checked(name: str, value: str, good: Callable[[str], bool], wanted: str) -> str:

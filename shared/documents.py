@@ -9,7 +9,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.types import Document, GetDocumentRequest
 
-from shared.models import ProviderName, Resources, Session, State
+from shared.models import ApiKey, Filestore, KeptBucket, ProviderName, Resources, Session, State, Storage
 
 READ_TIMEOUT_S = 15.0
 
@@ -52,6 +52,9 @@ def to_document(session: Session) -> dict[str, Any]:
         # Equality on a map's keys would need an index for each key; one array serves every label.
         "label_pairs": [f"{key}={value}" for key, value in session.labels.items()],
         "egress": session.egress,
+        "image": session.image,
+        "idle_timeout_minutes": session.idle_timeout_minutes,
+        "storage": _of_storage(session.storage),
         "url": session.url,
         "details": dict(session.details),
         "error": session.error,
@@ -62,7 +65,10 @@ def to_document(session: Session) -> dict[str, Any]:
 
 
 def to_session(session_id: str, document: Mapping[str, Any], written_at: datetime | None) -> Session:
-    """The session of a document's fields; `written_at` is the document's update time, as the client gives it."""
+    """The session of a document's fields; `written_at` is the document's update time, as the client gives it.
+
+    Fields that came with later versions may be missing: a session outlives an upgrade.
+    """
     resources = document["resources"]
     return Session(
         id=session_id,
@@ -78,6 +84,9 @@ def to_session(session_id: str, document: Mapping[str, Any], written_at: datetim
         env=document["env"],
         labels=document["labels"],
         egress=document["egress"],
+        image=document.get("image", ""),
+        idle_timeout_minutes=document.get("idle_timeout_minutes"),
+        storage=_to_storage(document.get("storage")),
         url=document["url"],
         details=document["details"],
         error=document["error"],
@@ -86,6 +95,58 @@ def to_session(session_id: str, document: Mapping[str, Any], written_at: datetim
         boots=document["boots"],
         version=written_at,
     )
+
+
+def _of_storage(storage: Storage) -> dict[str, Any]:
+    share = storage.filestore
+    return {
+        "bucket": storage.bucket,
+        "mount_path": storage.mount_path,
+        "keep": storage.keep,
+        "filestore": share and {"ip": share.ip, "share": share.share, "mount_path": share.mount_path},
+    }
+
+
+def _to_storage(fields: Mapping[str, Any] | None) -> Storage:
+    if fields is None:
+        return Storage()
+    return Storage(**{**fields, "filestore": fields["filestore"] and Filestore(**fields["filestore"])})
+
+
+def of_key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "tenant": key.tenant,
+        "scopes": sorted(key.scopes),
+        "namespaces": None if key.namespaces is None else sorted(key.namespaces),
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def to_key(digest: str, document: Mapping[str, Any]) -> ApiKey:
+    """The key of a document's fields."""
+    namespaces = document.get("namespaces")
+    return ApiKey(
+        digest=digest,
+        name=document["name"],
+        tenant=document["tenant"],
+        scopes=frozenset(document["scopes"]),
+        created_at=document["created_at"],
+        namespaces=None if namespaces is None else frozenset(namespaces),
+        expires_at=document.get("expires_at"),
+        revoked_at=document.get("revoked_at"),
+    )
+
+
+def of_kept(bucket: KeptBucket) -> dict[str, Any]:
+    return {"tenant": bucket.tenant, "namespace": bucket.namespace, "session_id": bucket.session_id}
+
+
+def to_kept(name: str, document: Mapping[str, Any]) -> KeptBucket:
+    return KeptBucket(name, document["tenant"], document["namespace"], document["session_id"])
 
 
 def fields_of(document: Document) -> dict[str, Any]:

@@ -42,6 +42,21 @@ class Unauthenticated(OnMemOSError):
     code = "unauthenticated"
 
 
+class Forbidden(OnMemOSError):
+    """The key is good, and was not made for this."""
+
+    code = "forbidden"
+
+
+class KeyNotFound(OnMemOSError):
+    """There is no such API key, or it is another tenant's."""
+
+    code = "key_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("API key not found")
+
+
 class SessionNotFound(OnMemOSError):
     """There is no such session, or it is another tenant's: nobody can tell which."""
 

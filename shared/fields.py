@@ -1,11 +1,16 @@
-"""The kinds of value that requests hold. Every complaint says the value seen and the value wanted."""
+"""The kinds of value that requests and files hold. Every complaint says the value seen and the value wanted."""
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
 
+from shared.models import Resources
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+NAME_WANTED = "1 to 63 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit"
 MAX_LABELS = 32  # Google Cloud takes 64 a resource; half are the caller's
 MAX_ENV_BYTES = 32_768  # Cloud Run's limit of one variable; here of all: cloud.google.com/run/quotas
 # cloud.google.com/resource-manager/docs/labels-overview#requirements
@@ -150,6 +155,72 @@ class Cpu(fields.Field[float]):
         if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= 64:
             raise ValidationError(f"got {seen(value)}, wanted a number of vCPUs, such as 1 or 2")
         return float(number)
+
+
+class Words(fields.List[Any]):
+    """A list without repetition, of one item or more."""
+
+    def __init__(self, item: fields.Field[str], most: int, **options: Any) -> None:
+        super().__init__(item, **options)
+        self._most = most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> list[Any]:
+        if not isinstance(value, list) or not 1 <= len(value) <= self._most:
+            raise ValidationError(f"got {seen(value)}, wanted a list of 1 to {self._most} strings")
+        return list(dict.fromkeys(super()._deserialize(value, attr, data, **options)))
+
+
+class Strict(Schema):
+    """Unknown and missing fields are named, with what is wanted."""
+
+    class Meta:
+        unknown = RAISE
+
+    @pre_load
+    def _refuse_unknown(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise ValidationError(f"got {seen(data)}, wanted a JSON object")
+        known = ", ".join(self.load_fields)
+        unknown = {
+            name: [f"unknown field, got {seen(data[name])}; wanted one of {known}"]
+            for name in data
+            if name not in self.load_fields
+        }
+        missing = {
+            name: ["missing; it is required"]
+            for name, one in self.load_fields.items()
+            if one.required and name not in data
+        }
+        null = {
+            name: ["got null, wanted a value"]
+            for name, value in data.items()
+            if value is None and name in self.load_fields and not self.load_fields[name].allow_none
+        }
+        if unknown or missing or null:
+            raise ValidationError({**unknown, **missing, **null})
+        return data
+
+
+class ResourcesSchema(Strict):
+    """resources: {cpu, memory}."""
+
+    cpu = Cpu(load_default=1.0)
+    memory = Memory(load_default=2 << 30)
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> Resources:
+        return Resources(cpu=data["cpu"], memory_bytes=data["memory"])
+
+
+def flat(messages: Any, prefix: str = "") -> list[tuple[str, list[str]]]:
+    """marshmallow's complaints by field: {a: {b: [x]}} becomes (a.b, [x]); what concerns the whole, of the body."""
+    if isinstance(messages, dict):
+        pairs = []
+        for name, inner in messages.items():
+            whole = name == "_schema"
+            pairs += flat(inner, prefix if whole else f"{prefix}.{name}".lstrip("."))
+        return pairs
+    return [(prefix or "body", [str(message) for message in messages])]
 
 
 def _number_of(text: Any) -> float | None:

@@ -20,12 +20,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from shared import errors
-from shared.models import Caller
+from shared.fields import flat
+from shared.models import Caller, Scope
 from shared.wiring import Services, services
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20
+REQUEST_LIMIT_S = 3600  # Cloud Run's longest request: cloud.google.com/run/docs/configuring/request-timeout
+REQUEST_LIMIT_BYTES = 32 << 20  # Cloud Run's largest request over HTTP/1: cloud.google.com/run/quotas
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -41,7 +44,8 @@ class Access(StrEnum):
 class Route:
     """An operation. `name` is the module's, the function's and the OpenAPI document's operationId.
 
-    `path` holds `{parameters}`; a task's is whatever Cloud Tasks was given. `timeout_s` is the function's own limit.
+    `path` holds `{parameters}`; a task's is whatever Cloud Tasks was given. `scope` is what a key must have. Without
+    `needs_body` a request may come without one. `timeout_s` is the function's own limit.
     """
 
     name: str
@@ -52,14 +56,20 @@ class Route:
     status: int = 200
     body: type[Schema] | None = None
     query: type[Schema] | None = None
+    scope: Scope = Scope.SESSIONS
+    needs_body: bool = True
     timeout_s: int = 60
     max_body_bytes: int = MAX_BODY_BYTES
 
     def match(self, path: str) -> dict[str, str] | None:
         """The path's parameters; None when the path is not this route's."""
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
-        found = re.fullmatch(pattern, path)
+        found = _pattern(self.path).fullmatch(path)
         return None if found is None else found.groupdict()
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,8 @@ NOBODY = Caller(tenant="", key_id="", scopes=frozenset())
 STATUSES: Mapping[type[errors.OnMemOSError], int] = {
     errors.InvalidRequest: 400,
     errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.KeyNotFound: 404,
     errors.SessionNotFound: 404,
     errors.RouteNotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -152,8 +164,17 @@ async def _checked(route: Route, request: Request, app: Services) -> Call:
         raise errors.MethodNotAllowed(f"method: got {request.method}, wanted {route.method}")
     caller = await _caller(route, request, app)
     query = _loaded(route.query, dict(request.query_params)) if route.query else None
-    body = _loaded(route.body, _parsed(await _read(request, route.max_body_bytes))) if route.body else None
+    body = await _body(route, request)
     return Call(caller, parameters, query, body, request.headers)
+
+
+async def _body(route: Route, request: Request) -> Any:
+    if route.body is None:
+        return None
+    raw = await _read(request, route.max_body_bytes)
+    if not raw and not route.needs_body:
+        return None
+    return _loaded(route.body, _parsed(raw))
 
 
 async def _caller(route: Route, request: Request, app: Services) -> Caller:
@@ -161,7 +182,9 @@ async def _caller(route: Route, request: Request, app: Services) -> Caller:
         case Access.OPEN:
             return NOBODY
         case Access.KEY:
-            return await app.keys.caller(request.headers.get("x-api-key"))
+            caller = await app.keys.caller(request.headers.get("x-api-key"))
+            caller.require(route.scope)
+            return caller
         case Access.TASK:
             audience = app.settings.function_url.format(function=route.name)
             await app.identity.verify(request.headers.get("authorization"), audience)
@@ -207,20 +230,9 @@ def _loaded(schema: type[Schema], data: Any) -> Any:
 
 
 def _refuse(exc: ValidationError) -> NoReturn:
-    complaints = dict(_flat(exc.normalized_messages()))
+    complaints = dict(flat(exc.normalized_messages()))
     detail = "; ".join(f"{name}: {complaint}" for name, all_of in complaints.items() for complaint in all_of)
     raise errors.InvalidRequest(detail, complaints) from exc
-
-
-def _flat(messages: Any, prefix: str = "") -> list[tuple[str, list[str]]]:
-    """{a: {b: [x]}} becomes (a.b, [x]); what concerns the whole is said of the body."""
-    if isinstance(messages, dict):
-        pairs = []
-        for name, inner in messages.items():
-            whole = name == "_schema"
-            pairs += _flat(inner, prefix if whole else f"{prefix}.{name}".lstrip("."))
-        return pairs
-    return [(prefix or "body", [str(message) for message in messages])]
 
 
 def _refusal(exc: errors.OnMemOSError) -> JSONResponse:

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from shared.errors import Forbidden
+
 
 class ProviderName(StrEnum):
     """Where workspaces can run."""
@@ -16,6 +18,8 @@ class ProviderName(StrEnum):
 
 
 AUTO = "auto"  # the caller leaves the choice of provider to us
+DATA_PATH, FILESTORE_PATH = "/data", "/mnt/filestore"  # where storage is mounted if nothing else is asked for
+KEY_ID_LENGTH = 16  # hexadecimal digits: 64 bits, enough to tell a deployment's keys apart
 
 
 class State(StrEnum):
@@ -37,13 +41,56 @@ LEGAL_MOVES: Mapping[State, frozenset[State]] = {
 }
 
 
+class Scope(StrEnum):
+    """What a key may be used for: keys themselves, or sessions."""
+
+    ADMIN = "admin"
+    SESSIONS = "sessions"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a key, and the tenant whose sessions it may see."""
+    """Who calls: a key, the tenant whose sessions it may see, and of those the namespaces; None: all of them."""
 
     tenant: str
     key_id: str
-    scopes: frozenset[str] = frozenset({"sessions"})
+    scopes: frozenset[str] = frozenset({Scope.SESSIONS})
+    namespaces: frozenset[str] | None = None
+
+    def may_use(self, namespace: str) -> bool:
+        """Whether sessions of this namespace are the caller's to make and to see."""
+        return self.namespaces is None or namespace in self.namespaces
+
+    def require(self, scope: Scope) -> None:
+        """Raises Forbidden: the key was not made for this."""
+        if scope not in self.scopes:
+            has = ", ".join(sorted(self.scopes)) or "none"
+            raise Forbidden(f"this API key has the scopes {has}; wanted one with the scope {scope}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is stored: never the secret, only its digest. None: every namespace, no expiry, not revoked.
+
+    `id` is public: the beginning of the digest.
+    """
+
+    digest: str
+    name: str
+    tenant: str
+    scopes: frozenset[str]
+    created_at: datetime
+    namespaces: frozenset[str] | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return self.digest[:KEY_ID_LENGTH]
+
+    def opens_at(self, now: datetime) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +102,40 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Filestore:
+    """An NFS share to mount: the server's IP address, the share's name, and where in the session."""
+
+    ip: str
+    share: str
+    mount_path: str = FILESTORE_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What a session has mounted: an existing `bucket`, or with None its own, which goes with it unless `keep`."""
+
+    bucket: str | None = None
+    mount_path: str = DATA_PATH
+    keep: bool = False
+    filestore: Filestore | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBucket:
+    """A session's bucket that outlives it, and whose it is. Written before the bucket is made."""
+
+    name: str
+    tenant: str
+    namespace: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """What a caller asks for. `provider` may be `auto`; no `resources`: the template's; the TTL is from creation."""
+    """What a caller asks for. `provider` may be `auto`; no `resources`: the template's; the TTL is from creation.
+
+    `idle_timeout_minutes`: how long nothing may happen in it; None: as long as its TTL lasts.
+    """
 
     template: str
     namespace: str
@@ -70,12 +149,15 @@ class SessionSpec:
     expected_duration_minutes: int | None = None
     resources: Resources | None = None
     egress: bool = True
+    idle_timeout_minutes: int | None = None
+    storage: Storage = Storage()
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session as it is stored.
 
+    `image` is what its workspace runs, chosen at its creation; "" in documents from before images were recorded.
     `expiry_generation` counts the changes of `expires_at`: each has a task of its own. `boot_id` names the process of
     the agent that was last seen and `boots` how many were: more than 1 says that the workspace was restarted under its
     handle. `version` is when the document was last written, the store's mark for compare-and-set; None before.
@@ -94,6 +176,9 @@ class Session:
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     egress: bool = True
+    image: str = ""
+    idle_timeout_minutes: int | None = None
+    storage: Storage = Storage()
     url: str | None = None
     details: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
@@ -139,14 +224,32 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a session's agent without the functions: what its provider offers, and None for what it doesn't.
+
+    `url`: the agent's, for HTTP. `websocket`: of its shell. `ticket` opens both until `expires_at`, in a URL once.
+    """
+
+    url: str | None
+    websocket: str | None
+    ticket: str
+    expires_at: datetime
+    ssh: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """Which sessions to list, within one tenant; None does not filter. `label` is one (key, value)."""
+    """Which sessions to list, within one tenant; None does not filter. `label` is one (key, value).
+
+    `namespaces`: those that the caller may see.
+    """
 
     namespace: str | None = None
     user: str | None = None
     status: State | None = None
     provider: ProviderName | None = None
     label: tuple[str, str] | None = None
+    namespaces: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

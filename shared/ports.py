@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shared.errors import SessionNotFound
 from shared.models import ProviderName, Session
 from shared.pauses import Sleep
+from shared.templates import Templates
 
 if TYPE_CHECKING:
     from shared.agent import Agents
@@ -16,19 +17,25 @@ if TYPE_CHECKING:
     from shared.providers.base import Provider
     from shared.store import Store
     from shared.tasks import Tasks
+    from shared.tickets import Tickets
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """One of each. `clock` gives aware UTC; `public_keys` is what workspaces verify tickets with (a JWK set)."""
+    """One of each. `clock` gives aware UTC.
+
+    `relay_url`: where the relay answers, for clients that cannot reach an agent directly; "": there is none.
+    """
 
     store: "Store"
     tasks: "Tasks"
     buckets: "Buckets"
     agents: "Agents"
     providers: "Mapping[ProviderName, Provider]"
-    public_keys: str
+    tickets: "Tickets"
     clock: Callable[[], datetime]
+    templates: Templates = Templates()
+    relay_url: str = ""
     sleep: Sleep = asyncio.sleep
 
     async def stored(self, session_id: str) -> Session | None:

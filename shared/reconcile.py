@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from shared import names
 from shared.models import State
 from shared.ports import Ports
 from shared.steps import Steps
@@ -85,12 +86,12 @@ class Reconciler:
                     action = Action(Deed.DELETE_WORKSPACE, f"{name}/{session_id}", "its session is gone")
                     yield action, _bind(provider.delete, session_id)
         async for batch in _batched(self.ports.buckets.session_ids()):
-            for session_id in await self._gone(batch):
+            for session_id in await self._unkept(await self._gone(batch)):
                 action = Action(Deed.DELETE_BUCKET, session_id, "its session is gone")
                 yield action, _bind(self.ports.buckets.delete, session_id)
-        names = [pair async for pair in self.ports.tasks.pending()]
-        gone = await self._gone([session_id for session_id, _ in names])
-        for session_id, task_name in names:
+        pending = [pair async for pair in self.ports.tasks.pending()]
+        gone = await self._gone([session_id for session_id, _ in pending])
+        for session_id, task_name in pending:
             if session_id in gone:
                 action = Action(Deed.DELETE_TASK, task_name.rpartition("/")[2], "its session is gone")
                 yield action, _bind(self.ports.tasks.delete, task_name)
@@ -99,6 +100,12 @@ class Reconciler:
         if await self.ports.store.has_spent_idempotency(now):
             action = Action(Deed.FORGET_KEYS, "idempotency", "older than a day")
             yield action, _bind(self.ports.store.forget_idempotency, now)
+
+    async def _unkept(self, session_ids: set[str]) -> set[str]:
+        """Without those whose bucket outlives them."""
+        buckets = {names.bucket_name(one): one for one in session_ids}
+        kept = await self.ports.store.kept_buckets(list(buckets))
+        return {session_id for bucket, session_id in buckets.items() if bucket not in kept}
 
     async def _gone(self, session_ids: list[str]) -> set[str]:
         known: set[str] = set()

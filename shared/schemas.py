@@ -1,63 +1,45 @@
 """JSON to models: the bodies and queries that operations take, checked before anything is done."""
 
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from shared.answers import position
-from shared.fields import Choice, Cpu, Environment, Flag, Labels, Memory, Number, Text, seen
-from shared.models import AUTO, Command, Position, ProviderName, Resources, SessionFilter, SessionSpec, State
+from shared.fields import (
+    NAME,
+    NAME_WANTED,
+    Choice,
+    Environment,
+    Flag,
+    Labels,
+    Number,
+    ResourcesSchema,
+    Strict,
+    Text,
+    seen,
+)
+from shared.models import (
+    AUTO,
+    Command,
+    Position,
+    ProviderName,
+    SessionFilter,
+    SessionSpec,
+    State,
+    Storage,
+)
+from shared.sessions import Changes
+from shared.storage_schema import StorageSchema
 
 MAX_TTL_MINUTES = 43_200  # 30 days
 MAX_WAIT_S = 600
 MAX_TIMEOUT_S = 3400  # under Cloud Run's longest request of 3600 s, with room for the answer
 MAX_PAGE = 1000
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
-NAME_WANTED = "1 to 63 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit"
-
-
-class Strict(Schema):
-    """Unknown and missing fields are named, with what is wanted."""
-
-    class Meta:
-        unknown = RAISE
-
-    @pre_load
-    def _refuse_unknown(self, data: Any, **_: Any) -> Any:
-        if not isinstance(data, Mapping):
-            raise ValidationError(f"got {seen(data)}, wanted a JSON object")
-        known = ", ".join(self.load_fields)
-        unknown = {
-            name: [f"unknown field, got {seen(data[name])}; wanted one of {known}"]
-            for name in data
-            if name not in self.load_fields
-        }
-        missing = {
-            name: ["missing; it is required"]
-            for name, one in self.load_fields.items()
-            if one.required and name not in data
-        }
-        null = {
-            name: ["got null, wanted a value"]
-            for name, value in data.items()
-            if value is None and name in self.load_fields and not self.load_fields[name].allow_none
-        }
-        if unknown or missing or null:
-            raise ValidationError({**unknown, **missing, **null})
-        return data
-
-
-class ResourcesSchema(Strict):
-    """resources: {cpu, memory}."""
-
-    cpu = Cpu(load_default=1.0)
-    memory = Memory(load_default=2 << 30)
-
-    @post_load
-    def _model(self, data: dict[str, Any], **_: Any) -> Resources:
-        return Resources(cpu=data["cpu"], memory_bytes=data["memory"])
+CONNECT_TIMEOUT_S = 90  # for a session that is still starting
+MAX_EXTENSION_MINUTES = 525_600  # a year from now; Cloud Tasks' 30 days are no bound: the expiry's tasks chain
+MAX_CODE = 1 << 20  # characters of a Python file
 
 
 class NetworkSchema(Strict):
@@ -66,21 +48,19 @@ class NetworkSchema(Strict):
     egress = Flag(load_default=True)
 
 
-class CreateSession(Strict):
-    """The body of POST /v1/sessions."""
+class CreateWorkspace(Strict):
+    """The body of POST /v1/cloudrun/workspaces."""
 
-    provider = Choice(AUTO, *ProviderName, load_default=AUTO)
     template = Text("the name of a template", NAME, load_default="python")
     namespace = Text(NAME_WANTED, NAME, required=True)
     user = Text(NAME_WANTED, NAME, required=True)
     ttl_minutes = Number(1, MAX_TTL_MINUTES, whole=True, load_default=60)
+    idle_timeout_minutes = Number(1, MAX_TTL_MINUTES, whole=True, load_default=None, allow_none=True)
     env = Environment(of_session=True, load_default=dict)
     labels = Labels(load_default=dict)
-    long_lived = Flag(load_default=False)
-    needs_ssh = Flag(load_default=False)
-    expected_duration_minutes = Number(1, MAX_TTL_MINUTES, whole=True, load_default=None, allow_none=True)
     resources = fields.Nested(ResourcesSchema, load_default=None)
     network = fields.Nested(NetworkSchema, load_default=lambda: {"egress": True})
+    storage = fields.Nested(StorageSchema, load_default=Storage())
 
     @post_load
     def _model(self, data: dict[str, Any], **_: Any) -> SessionSpec:
@@ -88,8 +68,17 @@ class CreateSession(Strict):
         return SessionSpec(**data, egress=network["egress"])
 
 
+class CreateSession(CreateWorkspace):
+    """The body of POST /v1/sessions."""
+
+    provider = Choice(AUTO, *ProviderName, load_default=AUTO)
+    long_lived = Flag(load_default=False)
+    needs_ssh = Flag(load_default=False)
+    expected_duration_minutes = Number(1, MAX_EXTENSION_MINUTES, whole=True, load_default=None, allow_none=True)
+
+
 class CreateQuery(Strict):
-    """The query of POST /v1/sessions."""
+    """The query of the calls that create."""
 
     wait = Number(0, MAX_WAIT_S, text=True, load_default=30.0)
 
@@ -104,13 +93,12 @@ class PageToken(fields.Field[Position]):
         return found
 
 
-class ListQuery(Strict):
-    """The query of GET /v1/sessions, as (filter, page size, position)."""
+class ListWorkspaces(Strict):
+    """The query of GET /v1/cloudrun/workspaces, as (filter, page size, position)."""
 
     namespace = Text(NAME_WANTED, NAME, load_default=None)
     user = Text(NAME_WANTED, NAME, load_default=None)
     status = Choice(*(state for state in State if state is not State.DELETING), load_default=None)
-    provider = Choice(*ProviderName, load_default=None)
     label = Text("key=value", re.compile(r"[a-z0-9_-]+=[a-z0-9_-]*"), load_default=None)
     page_size = Number(1, MAX_PAGE, whole=True, text=True, load_default=50)
     page_token = PageToken(load_default=None)
@@ -119,15 +107,75 @@ class ListQuery(Strict):
     def _model(self, data: dict[str, Any], **_: Any) -> tuple[SessionFilter, int, Position | None]:
         label = data["label"] and tuple(data["label"].split("=", 1))
         status = data["status"] and State(data["status"])
-        provider = data["provider"] and ProviderName(data["provider"])
+        provider = ProviderName(data["provider"]) if data.get("provider") else None
         where = SessionFilter(data["namespace"], data["user"], status, provider, label)
         return where, int(data["page_size"]), data["page_token"]
+
+
+class ListQuery(ListWorkspaces):
+    """The query of GET /v1/sessions, as (filter, page size, position)."""
+
+    provider = Choice(*ProviderName, load_default=None)
+
+
+class UpdateSession(Strict):
+    """The body of PATCH /v1/sessions/{id}."""
+
+    ttl_minutes = Number(1, MAX_EXTENSION_MINUTES, whole=True, load_default=None)
+    labels = Labels(load_default=None)
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> Changes:
+        if data["ttl_minutes"] is None and data["labels"] is None:
+            raise ValidationError("got {}, wanted ttl_minutes or labels")
+        return Changes(**data)
+
+
+def _line(**options: Any) -> Text:
+    return Text("a line for /bin/sh, not empty", re.compile(r"(?s).*\S.*"), **options)
+
+
+class RunShell(Strict):
+    """The query of a workspace's execute and runsh."""
+
+    command = _line(required=True)
+    timeout = Number(0.001, MAX_TIMEOUT_S, text=True, load_default=120)
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> Command:
+        return Command(data["command"], timeout_s=float(data["timeout"]))
+
+
+@dataclass(frozen=True, slots=True)
+class PythonCode:
+    """Some Python to run; None: not said here."""
+
+    code: str | None
+    timeout_s: float | None
+
+
+class RunPython(Strict):
+    """The body of runpython; its query holds the same as text."""
+
+    code = Text(f"Python code, not empty, of at most {MAX_CODE:,} characters",
+                re.compile(rf"(?s)(?=.*\S).{{1,{MAX_CODE}}}"), load_default=None)  # fmt: skip
+    timeout = Number(0.001, MAX_TIMEOUT_S, load_default=None)
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> PythonCode:
+        return PythonCode(data["code"], data["timeout"])
+
+
+class RunPythonQuery(RunPython):
+    """The query of runpython."""
+
+    timeout = Number(0.001, MAX_TIMEOUT_S, text=True, load_default=None)
 
 
 class ExecuteCommand(Strict):
     """The body of POST /v1/sessions/{id}/execute."""
 
-    command = Text("a line for /bin/sh, not empty", re.compile(r"(?s).*\S.*"), load_default=None)
+    command = _line(load_default=None)
     argv = fields.List(Text("a string"), load_default=None)
     timeout = Number(0.001, MAX_TIMEOUT_S, load_default=120)
     stdin = Text("a string", load_default=None)

@@ -1,31 +1,40 @@
-"""The use cases of callers: create, get, list, execute, delete."""
+"""The use cases of callers: create, plan, get, list, execute, connect, update, delete."""
 
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import names, templates
-from shared.choice import choose
+from shared import names, prices
+from shared.choice import Choice, choose
 from shared.errors import (
     AlreadyExists,
+    Forbidden,
     IdempotencyConflict,
+    InvalidRequest,
     ProviderUnavailable,
     SessionFailed,
     SessionNotFound,
     SessionNotReady,
     WorkspaceUnreachable,
+    WriteConflict,
 )
 from shared.liveness import Liveness
 from shared.models import (
+    AUTO,
     Caller,
     Command,
+    Connection,
     Execution,
     Idempotency,
     Page,
     Position,
+    ProviderName,
+    Resources,
     Session,
     SessionFilter,
     SessionSpec,
@@ -34,37 +43,65 @@ from shared.models import (
 from shared.pauses import Pauses
 from shared.ports import Ports
 from shared.steps import Steps
+from shared.templates import Template
+
+log = logging.getLogger(__name__)
 
 EXECUTE_WAIT_S = 60.0  # how long a command waits for its session to start; a service rarely takes more than 20 s
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 MAX_NAME_TRIES = 8
+MAX_WRITE_TRIES = 8
 VERIFIED_AT_ONCE = 32  # agents asked at the same time when a page of sessions is listed
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What a session would be: where, why there, what it costs (US dollars an hour), when it would run, and caveats."""
+
+    choice: Choice
+    resources: Resources
+    cost_per_hour_usd: float
+    expected_start_s: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What to change of a session; None leaves it. The TTL is from now; labels take the place of those before."""
+
+    ttl_minutes: int | None = None
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sessions:
-    """What a caller may ask. Another tenant's session is one that does not exist."""
+    """What a caller may ask. Another tenant's session is one that does not exist, and so is, with `only`, another
+    provider's.
+    """
 
     ports: Ports
+    only: ProviderName | None = None
 
     async def create(
         self, caller: Caller, spec: SessionSpec, *, wait_s: float = 0.0, idempotency_key: str | None = None
     ) -> Session:
         """A new session, or with a key that was used before the one it made. Waits up to `wait_s` for it to run.
 
-        Raises InvalidRequest, IdempotencyConflict, ProviderUnavailable (then nothing was created).
+        Raises InvalidRequest, Forbidden, IdempotencyConflict, ProviderUnavailable (then nothing was created).
         """
-        template = templates.find(spec.template)
-        name, reason = choose(spec, self.ports.providers)
-        resources = spec.resources or template.resources
-        self.ports.providers[name].check(resources, egress=spec.egress)
+        if not caller.may_use(spec.namespace):
+            allowed = ", ".join(sorted(caller.namespaces or ()))
+            raise Forbidden(f"namespace: got '{spec.namespace}', wanted one that this API key may use: {allowed}")
+        template, resources, choice = self._chosen(spec)
+        if spec.storage.bucket is not None:
+            await self._check_bucket(caller, spec.storage.bucket)
         now = self.ports.clock()
         draft = Session(
             id=names.session_id(spec.namespace, spec.user, now),
             tenant=caller.tenant,
             namespace=spec.namespace,
             user=spec.user,
-            provider=name,
+            provider=choice.provider,
             template=template.name,
             state=State.PROVISIONING,
             created_at=now,
@@ -73,7 +110,10 @@ class Sessions:
             env={**template.env, **spec.env},
             labels=spec.labels,
             egress=spec.egress,
-            details={"reason": reason},
+            image=template.image,
+            idle_timeout_minutes=spec.idle_timeout_minutes,
+            storage=spec.storage,
+            details={"reason": "; ".join(choice.reasons)},
         )
         record = _idempotency(caller, spec, idempotency_key, draft) if idempotency_key else None
         session, is_new = await self._record(draft, record)
@@ -85,6 +125,18 @@ class Sessions:
             raise
         return await self._settled(session, wait_s)
 
+    def plan(self, spec: SessionSpec) -> Plan:
+        """What `create` would choose for this, without creating anything. Raises InvalidRequest as `create` does."""
+        _, resources, choice = self._chosen(spec)
+        beside = prices.PRICES[choice.provider].beside
+        return Plan(
+            choice,
+            resources,
+            prices.cost_per_hour(choice.provider, resources),
+            prices.START_S[choice.provider],
+            (beside,) if beside else (),
+        )
+
     async def get(self, caller: Caller, session_id: str) -> Session:
         """The session as it is now: one that says `running` answered a moment ago. Raises SessionNotFound."""
         return await self._liveness.verified(await self._visible(caller, session_id))
@@ -92,6 +144,10 @@ class Sessions:
     async def list(self, caller: Caller, where: SessionFilter, size: int, after: Position | None) -> Page:
         """A page of the caller's sessions, newest first, each as `get` would give it."""
         now = self.ports.clock()
+        if where.namespace is not None and not caller.may_use(where.namespace):
+            return Page(())
+        namespaces = None if where.namespace is not None else caller.namespaces
+        where = replace(where, namespaces=namespaces, provider=self.only or where.provider)
         page = await self.ports.store.page(caller.tenant, where, size, after)
         turn = asyncio.Semaphore(VERIFIED_AT_ONCE)
 
@@ -109,11 +165,7 @@ class Sessions:
 
         Raises SessionNotFound, SessionFailed, SessionNotReady, and what Agents.execute raises.
         """
-        session = await self._settled(await self._visible(caller, session_id), EXECUTE_WAIT_S)
-        if session.state is State.FAILED:
-            raise SessionFailed(f"session {session.id} failed: {session.error}")
-        if session.state is not State.RUNNING:
-            raise SessionNotReady(f"session {session.id} is still {session.state} after {EXECUTE_WAIT_S:g} s")
+        session = await self.opened(caller, session_id)
         pauses = Pauses(EXECUTE_WAIT_S, self.ports.sleep)
         while True:
             try:
@@ -128,6 +180,49 @@ class Sessions:
                 await self._liveness.note_boot(session, execution.boot_id)
                 return execution
 
+    async def opened(self, caller: Caller, session_id: str) -> Session:
+        """The session once it runs; waits up to EXECUTE_WAIT_S for one that is starting.
+
+        Raises SessionNotFound, SessionFailed, SessionNotReady.
+        """
+        return await self._running(await self._visible(caller, session_id))
+
+    async def opened_by_ticket(self, session_id: str) -> Session:
+        """The same for whoever holds a ticket of the session, which was verified before."""
+        session = await self.ports.store.get(session_id)
+        if not session.is_visible_at(self.ports.clock()):
+            raise SessionNotFound
+        return await self._running(session)
+
+    async def is_over(self, session_id: str) -> bool:
+        """Whether it is deleted, expired or gone."""
+        session = await self.ports.stored(session_id)
+        return session is None or not session.is_visible_at(self.ports.clock())
+
+    async def connect(self, caller: Caller, session_id: str) -> Connection:
+        """How to reach the session's agent directly, with a ticket that nobody else has. Raises as `opened` does."""
+        session = await self.opened(caller, session_id)
+        access = self.ports.providers[session.provider].access(session)
+        ticket = self.ports.tickets.fresh(session.id, caller.key_id)
+        url, websocket = access.url, access.websocket
+        if url is None and self.ports.relay_url:
+            base = f"{self.ports.relay_url}/v1/sessions/{session.id}"
+            url, websocket = f"{base}/agent", f"ws{base.removeprefix('http')}/shell"
+        return Connection(url, websocket, ticket.token, ticket.expires_at, access.ssh)
+
+    async def update(self, caller: Caller, session_id: str, changes: Changes) -> Session:
+        """Give the session another TTL or other labels, or both. Raises SessionNotFound."""
+        for _ in range(MAX_WRITE_TRIES):
+            before = await self._visible(caller, session_id)
+            try:
+                session = await self.ports.store.update(self._changed(before, changes))
+            except WriteConflict:
+                continue
+            if session.expiry_generation != before.expiry_generation:
+                await self._reschedule(before, session)
+            return await self._liveness.verified(session)
+        raise ProviderUnavailable(f"session {session_id} kept changing while it was updated")
+
     async def delete(self, caller: Caller, session_id: str) -> Session:
         """From now on the session is gone for everybody; its resources follow. Raises SessionNotFound."""
         await self._visible(caller, session_id)
@@ -139,6 +234,53 @@ class Sessions:
     @property
     def _liveness(self) -> Liveness:
         return Liveness(self.ports)
+
+    def _chosen(self, spec: SessionSpec) -> tuple[Template, Resources, Choice]:
+        """What a session of this spec starts from, with what, and where."""
+        template = self.ports.templates.find(spec.template)
+        resources = spec.resources or template.resources
+        if self.only is not None:
+            spec = replace(spec, provider=self.only)
+        unfit: dict[ProviderName, InvalidRequest] = {}
+        for name, provider in self.ports.providers.items():
+            if spec.provider in {AUTO, name}:
+                try:
+                    provider.check(resources, egress=spec.egress, storage=spec.storage)
+                except InvalidRequest as exc:
+                    unfit[name] = exc
+        return template, resources, choose(spec, self.ports.providers, unfit)
+
+    async def _check_bucket(self, caller: Caller, bucket: str) -> None:
+        """Raises InvalidRequest: there is no such bucket, or it is another session's."""
+        if names.session_of_bucket(bucket) is not None:
+            kept = (await self.ports.store.kept_buckets([bucket])).get(bucket)
+            if kept is None or kept.tenant != caller.tenant or not caller.may_use(kept.namespace):
+                wanted = "a bucket of your own, or one that a session of yours kept"
+                complaint = f"got '{bucket}', which is another session's; wanted {wanted}"
+                raise InvalidRequest.field("storage.bucket", complaint)
+        if not await self.ports.buckets.exists(bucket):
+            raise InvalidRequest.field(
+                "storage.bucket",
+                f"got '{bucket}', which does not exist or is closed to this deployment; wanted the name of a bucket",
+            )
+
+    def _changed(self, session: Session, changes: Changes) -> Session:
+        if changes.labels is not None:
+            session = replace(session, labels=changes.labels)
+        if changes.ttl_minutes is not None:
+            expires_at = self.ports.clock() + timedelta(minutes=changes.ttl_minutes)
+            session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)
+        return session
+
+    async def _reschedule(self, before: Session, session: Session) -> None:
+        """The new time has a task of its own; the old one would find that it is stale, and is taken back."""
+        now = self.ports.clock()
+        try:
+            await self.ports.tasks.expire(session, now, _first_look(session, now))
+            await self.ports.tasks.forget(before, now)
+        except ProviderUnavailable as exc:
+            # The new time is written; the reconciler expires what its task missed.
+            log.warning("expiry not enqueued", extra={"session_id": session.id, "error": str(exc)})
 
     async def _record(self, draft: Session, record: Idempotency | None) -> tuple[Session, bool]:
         """Write a session under a name that nobody has (True), or find the one that the record made before (False)."""
@@ -166,7 +308,9 @@ class Sessions:
     async def _enqueue(self, session: Session, now: datetime) -> None:
         """Both at once. What one left behind when the other failed finds no session, and does nothing."""
         outcomes = await asyncio.gather(
-            self.ports.tasks.provision(session), self.ports.tasks.expire(session, now), return_exceptions=True
+            self.ports.tasks.provision(session),
+            self.ports.tasks.expire(session, now, _first_look(session, now)),
+            return_exceptions=True,
         )
         for outcome in outcomes:
             if outcome is not None:
@@ -174,8 +318,17 @@ class Sessions:
 
     async def _visible(self, caller: Caller, session_id: str) -> Session:
         session = await self.ports.store.get(session_id)
-        if session.tenant != caller.tenant or not session.is_visible_at(self.ports.clock()):
+        theirs = session.tenant == caller.tenant and caller.may_use(session.namespace)
+        if not theirs or self.only not in (None, session.provider) or not session.is_visible_at(self.ports.clock()):
             raise SessionNotFound
+        return session
+
+    async def _running(self, session: Session) -> Session:
+        session = await self._settled(session, EXECUTE_WAIT_S)
+        if session.state is State.FAILED:
+            raise SessionFailed(f"session {session.id} failed: {session.error}")
+        if session.state is not State.RUNNING:
+            raise SessionNotReady(f"session {session.id} is still {session.state} after {EXECUTE_WAIT_S:g} s")
         return session
 
     async def _settled(self, session: Session, wait_s: float) -> Session:
@@ -186,6 +339,12 @@ class Sessions:
         if session.state is State.DELETING:
             raise SessionNotFound
         return session
+
+
+def _first_look(session: Session, now: datetime) -> datetime | None:
+    """When to see whether the session is idle; None: it may be."""
+    timeout = session.idle_timeout_minutes
+    return None if timeout is None else now + timedelta(minutes=timeout)
 
 
 def _idempotency(caller: Caller, spec: SessionSpec, key: str, draft: Session) -> Idempotency:

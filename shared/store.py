@@ -1,10 +1,10 @@
-"""Where sessions, keys and idempotency records are kept: the Protocol, and Firestore behind it.
+"""Where sessions, idempotency records and those of kept buckets are: the Protocol, and Firestore behind it.
 
 Every write is conditional: `create`, or an update that holds only while the document is what was read. Nothing is
 claimed inside a transaction (contended ones livelock in the emulator and crawl in production).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -14,11 +14,13 @@ from google.cloud.firestore_v1 import AsyncClient, AsyncCollectionReference, Asy
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.types import Document
 
+from shared import names
 from shared.cloud import reason
-from shared.documents import DocumentReader, fields_of, to_document, to_session
+from shared.documents import DocumentReader, fields_of, of_kept, to_document, to_kept, to_session
 from shared.errors import AlreadyExists, ProviderUnavailable, SessionNotFound, WriteConflict
 from shared.models import (
     Idempotency,
+    KeptBucket,
     Page,
     Position,
     Session,
@@ -34,7 +36,7 @@ class Store(Protocol):
     """State of the control plane. Every method may raise ProviderUnavailable."""
 
     async def create(self, session: Session, idempotency: Idempotency | None = None) -> Session:
-        """Write both or neither. Raises AlreadyExists: one of the two is there."""
+        """Write both or neither, and that the session's bucket is kept if it is. Raises AlreadyExists."""
 
     async def get(self, session_id: str) -> Session:
         """Raises SessionNotFound."""
@@ -50,6 +52,12 @@ class Store(Protocol):
 
     async def discard(self, session_id: str, idempotency: Idempotency | None) -> None:
         """Take back a `create`, as far as it went."""
+
+    async def kept_buckets(self, bucket_names: list[str]) -> dict[str, KeptBucket]:
+        """Those of the buckets that outlive their session, by name."""
+
+    async def forget_kept(self, bucket_name: str) -> None:
+        """The bucket is not kept after all; one that never was is not an error."""
 
     async def page(self, tenant: str, where: SessionFilter, size: int, after: Position | None) -> Page:
         """Visible sessions, newest first; reads `size + 1` documents at the most."""
@@ -69,12 +77,9 @@ class Store(Protocol):
     async def forget_idempotency(self, before: datetime) -> int:
         """Delete the records that expired before; how many there were."""
 
-    async def key(self, digest: str) -> Mapping[str, Any] | None:
-        """An API key's document by the key's digest, if there is one."""
-
 
 class FirestoreStore:
-    """The Store on Firestore: collections `sessions`, `idempotency`, `keys`.
+    """The Store on Firestore: collections `sessions`, `idempotency`, `kept_buckets`.
 
     `reader` reads single documents: every command of a session begins with one, and the client's own way, a stream of
     one, takes half as long again.
@@ -94,6 +99,9 @@ class FirestoreStore:
                 "expires_at": idempotency.expires_at,
             }
             batch.create(self._client.collection("idempotency").document(idempotency.id), record)
+        kept = kept_by(session)
+        if kept is not None:
+            batch.set(self._kept.document(kept.name), of_kept(kept))
         try:
             results = await batch.commit(timeout=TIMEOUT_S)
         except exceptions.Conflict as exc:
@@ -109,13 +117,7 @@ class FirestoreStore:
         return to_session(session_id, fields_of(document), document.update_time)
 
     async def get_many(self, session_ids: list[str]) -> dict[str, Session]:
-        if not session_ids:
-            return {}
-        references = [self._sessions.document(one) for one in session_ids]
-        try:
-            found = [s async for s in self._client.get_all(references, timeout=TIMEOUT_S) if s.exists]
-        except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+        found = await self._snapshots([self._sessions.document(one) for one in session_ids])
         return {snapshot.id: _session_of(snapshot) for snapshot in found}
 
     async def update(self, session: Session) -> Session:
@@ -139,10 +141,21 @@ class FirestoreStore:
     async def discard(self, session_id: str, idempotency: Idempotency | None) -> None:
         batch = self._client.batch()
         batch.delete(self._sessions.document(session_id))
+        batch.delete(self._kept.document(names.bucket_name(session_id)))
         if idempotency is not None:
             batch.delete(self._client.collection("idempotency").document(idempotency.id))
         try:
             await batch.commit(timeout=TIMEOUT_S)
+        except exceptions.GoogleAPIError as exc:
+            raise _unavailable(exc) from exc
+
+    async def kept_buckets(self, bucket_names: list[str]) -> dict[str, KeptBucket]:
+        found = await self._snapshots([self._kept.document(name) for name in bucket_names])
+        return {one.id: to_kept(one.id, cast("dict[str, Any]", one.to_dict())) for one in found}
+
+    async def forget_kept(self, bucket_name: str) -> None:
+        try:
+            await self._kept.document(bucket_name).delete(timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
             raise _unavailable(exc) from exc
 
@@ -158,6 +171,8 @@ class FirestoreStore:
         for name, value in equal.items():
             if value is not None:
                 query = query.where(filter=FieldFilter(name, "==", str(value)))
+        if where.namespaces is not None:
+            query = query.where(filter=FieldFilter("namespace", "in", sorted(where.namespaces)))
         if where.label is not None:
             query = query.where(filter=FieldFilter("label_pairs", "array_contains", "=".join(where.label)))
         query = query.order_by("created_at", direction="DESCENDING").order_by("__name__", direction="DESCENDING")
@@ -211,13 +226,21 @@ class FirestoreStore:
                 raise _unavailable(exc) from exc
             forgotten += len(snapshots)
 
-    async def key(self, digest: str) -> Mapping[str, Any] | None:
-        document = await self._read("keys", digest)
-        return None if document is None else fields_of(document)
-
     @property
     def _sessions(self) -> AsyncCollectionReference:
         return self._client.collection("sessions")
+
+    @property
+    def _kept(self) -> AsyncCollectionReference:
+        return self._client.collection("kept_buckets")
+
+    async def _snapshots(self, references: list[Any]) -> "list[DocumentSnapshot[Any]]":
+        if not references:
+            return []
+        try:
+            return [s async for s in self._client.get_all(references, timeout=TIMEOUT_S) if s.exists]
+        except exceptions.GoogleAPIError as exc:
+            raise _unavailable(exc) from exc
 
     def _spent(self, before: datetime) -> AsyncQuery:
         return self._client.collection("idempotency").where(filter=FieldFilter("expires_at", "<=", before))
@@ -242,6 +265,13 @@ class FirestoreStore:
             if len(snapshots) < SWEEP_PAGE:
                 return
             last = snapshots[-1]
+
+
+def kept_by(session: Session) -> KeptBucket | None:
+    """The record of the session's own bucket, if that is to outlive it."""
+    if session.storage.bucket is not None or not session.storage.keep:
+        return None
+    return KeptBucket(names.bucket_name(session.id), session.tenant, session.namespace, session.id)
 
 
 def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:

@@ -5,9 +5,10 @@ name blocked for a day after it ran; the functions behind the steps bear duplica
 """
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from google.api_core import exceptions
@@ -27,6 +28,8 @@ CALL: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": AsyncRetry(BLIPS, initial
 DISPATCH_DEADLINE_S = 600  # longer than the longest step: a service that takes Cloud Run's four minutes to start
 HORIZON = timedelta(days=29)  # Cloud Tasks schedules at most 30 days ahead; a day for clocks and retries
 
+IDLE_STEP_S = 10  # idle timeouts are minutes long
+
 FUNCTIONS = {"provision": "provision_session", "expire": "expire_session", "teardown": "teardown_session"}
 
 
@@ -36,8 +39,8 @@ class Tasks(Protocol):
     async def provision(self, session: Session, attempt: str = "1") -> None:
         """Start the session's workspace now."""
 
-    async def expire(self, session: Session, now: datetime) -> None:
-        """Come back when the session's time is up, or at the horizon if that is earlier."""
+    async def expire(self, session: Session, now: datetime, idle_at: datetime | None = None) -> None:
+        """Come back when the session's time is up, or at the horizon or `idle_at` if that is earlier."""
 
     async def teardown(self, session: Session, attempt: str = "1") -> None:
         """Remove everything of the session now."""
@@ -76,8 +79,10 @@ class CloudTasks:
     async def provision(self, session: Session, attempt: str = "1") -> None:
         await self._create("provision", session, attempt, {})
 
-    async def expire(self, session: Session, now: datetime) -> None:
+    async def expire(self, session: Session, now: datetime, idle_at: datetime | None = None) -> None:
         at = _next_hop(session, now)
+        if idle_at is not None:
+            at = min(at, _rounded_up(idle_at))
         await self._create("expire", session, _expiry_id(session, at), {"generation": session.expiry_generation}, at)
 
     async def teardown(self, session: Session, attempt: str = "1") -> None:
@@ -143,6 +148,11 @@ def _next_hop(session: Session, now: datetime) -> datetime:
     while hop <= now:
         hop += HORIZON
     return min(hop, session.expires_at)
+
+
+def _rounded_up(at: datetime) -> datetime:
+    """Two deliveries of one task, moments apart, come to the same next one."""
+    return datetime.fromtimestamp(math.ceil(at.timestamp() / IDLE_STEP_S) * IDLE_STEP_S, UTC)
 
 
 def _birth(session: Session) -> int:

@@ -21,10 +21,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from shared.errors import Unauthenticated
+
 ISSUER = "onmemos"
 LIFETIME = timedelta(minutes=5)
 REUSED_UNTIL = timedelta(minutes=2)  # a ticket with less left is not handed out again
 MAX_REMEMBERED = 10_000
+BY_OUR_CLOCK: jwt.types.Options = {
+    "require": ["iss", "aud", "sub", "exp", "iat", "jti"], "strict_aud": True, "verify_exp": False, "verify_iat": False
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,18 @@ class Tickets:
 
     def issue(self, session_id: str, subject: str) -> Ticket:
         """A ticket for one session; a fresh one is handed out again, since agents remember what they verified."""
-        now = self._clock()
         known = self._issued.get((session_id, subject))
-        if known is not None and known.expires_at - now > REUSED_UNTIL:
+        if known is not None and known.expires_at - self._clock() > REUSED_UNTIL:
             return known
+        ticket = self.fresh(session_id, subject)
+        if len(self._issued) >= MAX_REMEMBERED:
+            self._issued.clear()
+        self._issued[session_id, subject] = ticket
+        return ticket
+
+    def fresh(self, session_id: str, subject: str) -> Ticket:
+        """A ticket that nobody else is given: one that a client may put into a URL, where it works once."""
+        now = self._clock()
         expires_at = now + LIFETIME
         claims = {
             "iss": ISSUER,
@@ -64,11 +77,18 @@ class Tickets:
             "exp": expires_at,
             "jti": secrets.token_hex(8),
         }
-        ticket = Ticket(jwt.encode(claims, self._key, "EdDSA", headers={"kid": self._key_id}), expires_at)
-        if len(self._issued) >= MAX_REMEMBERED:
-            self._issued.clear()
-        self._issued[session_id, subject] = ticket
-        return ticket
+        return Ticket(jwt.encode(claims, self._key, "EdDSA", headers={"kid": self._key_id}), expires_at)
+
+    def verify(self, token: str, session_id: str) -> None:
+        """Raises Unauthenticated: the token is no ticket of ours that opens this session now."""
+        try:
+            claims = jwt.decode(
+                token, self._key.public_key(), ["EdDSA"], audience=session_id, issuer=ISSUER, options=BY_OUR_CLOCK
+            )
+        except jwt.InvalidTokenError as exc:
+            raise Unauthenticated(f"Invalid ticket: {exc}") from exc
+        if claims["exp"] <= self._clock().timestamp():
+            raise Unauthenticated("Invalid ticket: it has expired; wanted a new one from /connect")
 
     def public_keys(self) -> str:
         """The JWK set that a workspace verifies with, as JSON."""

@@ -19,14 +19,17 @@ from shared.models import ProviderName
 from shared.ports import Ports
 from shared.sessions import Sessions
 from shared.steps import Steps
+from shared.templates import Template, Templates
 from shared.tickets import Tickets
 
 if TYPE_CHECKING:
     import aiohttp
     from google.cloud import run_v2, tasks_v2
+    from google.cloud.firestore_v1 import AsyncClient
     from google.cloud.storage import Client
 
     from shared.buckets import CloudStorage
+    from shared.documents import DocumentReader
     from shared.providers.base import Provider
     from shared.reconcile import Reconciler
     from shared.store import FirestoreStore
@@ -54,6 +57,11 @@ class Services:
         return Sessions(self.ports)
 
     @cached_property
+    def workspaces(self) -> Sessions:
+        """The same sessions as the older API sees them: those on Cloud Run."""
+        return Sessions(self.ports, only=ProviderName.CLOUD_RUN)
+
+    @cached_property
     def steps(self) -> Steps:
         return Steps(self.ports)
 
@@ -61,20 +69,37 @@ class Services:
     def ports(self) -> Ports:
         from shared.agent import HttpAgents
 
-        tickets = Tickets(self.settings.ticket_key, clock=self.clock)
         return Ports(
             store=self.store,
             tasks=Deferred(lambda: self.tasks),
             buckets=Deferred(lambda: self.buckets),
-            agents=HttpAgents(self.http, tickets),
+            agents=HttpAgents(self.http, self.tickets),
             providers=self.providers,
-            public_keys=tickets.public_keys(),
+            tickets=self.tickets,
             clock=self.clock,
+            templates=self.templates,
+            relay_url=self.settings.relay_url,
         )
 
     @cached_property
+    def tickets(self) -> Tickets:
+        return Tickets(self.settings.ticket_key, clock=self.clock)
+
+    @cached_property
+    def templates(self) -> Templates:
+        settings = self.settings
+        own: tuple[Template, ...] = ()
+        if settings.templates_file:
+            from shared.template_file import read_templates
+
+            own = read_templates(settings.templates_file)
+        return Templates(own, image=settings.image, unavailable=settings.unavailable_templates)
+
+    @cached_property
     def keys(self) -> Keys:
-        return Keys(self.store, self.settings.bootstrap_key, clock=self.clock)
+        from shared.key_store import FirestoreKeys
+
+        return Keys(FirestoreKeys(*self._firestore), self.settings.bootstrap_key, clock=self.clock)
 
     @cached_property
     def identity(self) -> TaskIdentity:
@@ -88,13 +113,18 @@ class Services:
 
     @cached_property
     def store(self) -> "FirestoreStore":
+        from shared.store import FirestoreStore
+
+        return FirestoreStore(*self._firestore)
+
+    @cached_property
+    def _firestore(self) -> "tuple[AsyncClient, DocumentReader]":
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.firestore_v1 import AsyncClient
         from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
         from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
 
         from shared.documents import DocumentReader
-        from shared.store import FirestoreStore
 
         # The client takes an emulator's address from FIRESTORE_EMULATOR_HOST by itself.
         settings = self.settings
@@ -105,7 +135,7 @@ class Services:
             f"projects/{settings.project}/databases/{settings.firestore_database}/documents",
             (("authorization", "Bearer owner"),) if settings.firestore_host else (),
         )
-        return FirestoreStore(client, reader)
+        return client, reader
 
     @cached_property
     def tasks(self) -> "CloudTasks":
@@ -151,9 +181,9 @@ class Services:
             CloudRunSettings(
                 settings.project,
                 settings.location,
-                settings.image,
                 settings.workspace_account,
                 settings.closed_subnetwork,
+                settings.filestore_subnetwork,
             ),
         )
 

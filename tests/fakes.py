@@ -1,16 +1,25 @@
 """In-memory ports for the use cases. Each passes the contract tests of the adapter that it stands for."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared import names
-from shared.errors import AlreadyExists, SessionNotFound, WorkspaceUnreachable, WriteConflict
+from shared.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    KeyNotFound,
+    SessionNotFound,
+    WorkspaceUnreachable,
+    WriteConflict,
+)
 from shared.models import (
+    ApiKey,
     Command,
     Execution,
     Idempotency,
+    KeptBucket,
     Page,
     Position,
     ProviderName,
@@ -18,8 +27,10 @@ from shared.models import (
     Session,
     SessionFilter,
     State,
+    Storage,
 )
-from shared.providers.base import Condition, Health, Workspace
+from shared.providers.base import Access, Condition, Health, Workspace
+from shared.store import kept_by
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -50,6 +61,7 @@ def a_session(**changes: Any) -> Session:
         created_at=START,
         expires_at=START + timedelta(hours=1),
         resources=Resources(),
+        image="onmemos/workspace-python:local",
         url="http://localhost:8080/run/onmemos-ws-test-developer-1761998400",
         boot_id="boot-1",
     )
@@ -65,7 +77,7 @@ class MemoryStore:
         self._clock = clock or Clock()
         self.documents: dict[str, Session] = {}
         self.records: dict[str, Idempotency] = {}
-        self.keys: dict[str, dict[str, Any]] = {}
+        self.kept: dict[str, KeptBucket] = {}
         self._writes = 0
 
     async def create(self, session: Session, idempotency: Idempotency | None = None) -> Session:
@@ -73,10 +85,14 @@ class MemoryStore:
             raise AlreadyExists(session.id)
         if idempotency:
             self.records[idempotency.id] = idempotency
+        kept = kept_by(session)
+        if kept is not None:
+            self.kept[kept.name] = kept
         return self._write(session)
 
     async def discard(self, session_id: str, idempotency: Idempotency | None) -> None:
         self.documents.pop(session_id, None)
+        self.kept.pop(names.bucket_name(session_id), None)
         if idempotency:
             self.records.pop(idempotency.id, None)
 
@@ -127,8 +143,11 @@ class MemoryStore:
             del self.records[record_id]
         return len(old)
 
-    async def key(self, digest: str) -> Mapping[str, Any] | None:
-        return self.keys.get(digest)
+    async def kept_buckets(self, bucket_names: list[str]) -> dict[str, KeptBucket]:
+        return {name: self.kept[name] for name in bucket_names if name in self.kept}
+
+    async def forget_kept(self, bucket_name: str) -> None:
+        self.kept.pop(bucket_name, None)
 
     def _write(self, session: Session) -> Session:
         if self.write_fault:
@@ -143,6 +162,7 @@ def _matches(session: Session, where: SessionFilter) -> bool:
     return (
         session.state is not State.DELETING
         and where.namespace in (None, session.namespace)
+        and (where.namespaces is None or session.namespace in where.namespaces)
         and where.user in (None, session.user)
         and where.status in (None, session.state)
         and where.provider in (None, session.provider)
@@ -150,19 +170,59 @@ def _matches(session: Session, where: SessionFilter) -> bool:
     )
 
 
+class MemoryKeys:
+    """The KeyStore in a dictionary."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, ApiKey] = {}
+
+    async def create(self, key: ApiKey) -> None:
+        self.keys[key.digest] = key
+
+    async def by_digest(self, digest: str) -> ApiKey | None:
+        return self.keys.get(digest)
+
+    async def by_id(self, key_id: str) -> ApiKey:
+        for key in self.keys.values():
+            if key.id == key_id:
+                return key
+        raise KeyNotFound
+
+    async def of_tenant(self, tenant: str | None) -> AsyncIterator[ApiKey]:
+        for key in sorted(self.keys.values(), key=lambda key: key.created_at, reverse=True):
+            if tenant in (None, key.tenant):
+                yield key
+
+    async def revoke(self, key: ApiKey, at: datetime) -> ApiKey:
+        if key.revoked_at is not None:
+            return key
+        if key.digest not in self.keys:
+            raise KeyNotFound
+        self.keys[key.digest] = replace(key, revoked_at=at)
+        return self.keys[key.digest]
+
+
 @dataclass
 class MemoryTasks:
-    """Tasks that wait until a test delivers them. `fault` is raised by every call while it is set."""
+    """Tasks that wait until a test delivers them. `fault` is raised by every call while it is set.
+
+    `looks`: when a task that looks whether a session is idle is due.
+    """
 
     queued: dict[str, tuple[str, str, int]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     fault: Exception | None = None
+    looks: dict[str, datetime] = field(default_factory=dict)
 
     async def provision(self, session: Session, attempt: str = "1") -> None:
         self._add(names.task_name(session.id, "provision", attempt), "provision", session)
 
-    async def expire(self, session: Session, now: datetime) -> None:
-        self._add(self._expiry(session), "expire", session)
+    async def expire(self, session: Session, now: datetime, idle_at: datetime | None = None) -> None:
+        name = self._expiry(session)
+        if idle_at is not None and idle_at < session.expires_at:
+            name = names.task_name(session.id, "expire", f"{session.expiry_generation}_{int(idle_at.timestamp())}")
+            self.looks[name] = idle_at
+        self._add(name, "expire", session)
 
     async def teardown(self, session: Session, attempt: str = "1") -> None:
         self._add(names.task_name(session.id, "teardown", attempt), "teardown", session)
@@ -195,10 +255,14 @@ class MemoryTasks:
 
 @dataclass
 class MemoryBuckets:
-    """Buckets by session. `fault` is raised by the next call only."""
+    """Buckets by session, and `others` by name. `fault` is raised by the next call only."""
 
     made: set[str] = field(default_factory=set)
     fault: Exception | None = None
+    others: set[str] = field(default_factory=set)
+
+    async def exists(self, name: str) -> bool:
+        return name in self.others or name in map(names.bucket_name, self.made)
 
     async def ensure(self, session_id: str) -> str:
         self._fail_once()
@@ -225,14 +289,19 @@ class MemoryProvider:
 
     name: ProviderName = ProviderName.CLOUD_RUN
     ssh: bool = False
+    most_memory_bytes: int = 1 << 40
     made: dict[str, dict[str, str]] = field(default_factory=dict)
     conditions: dict[str, Condition] = field(default_factory=dict)
     fault: Exception | None = None
     inspect_fault: Exception | None = None
     on_create: Any = None
 
-    def check(self, resources: Resources, *, egress: bool) -> None:
-        return
+    def check(self, resources: Resources, *, egress: bool, storage: Storage) -> None:
+        if resources.memory_bytes > self.most_memory_bytes:
+            raise InvalidRequest.field("resources.memory", f"got too much for {self.name}")
+
+    def access(self, session: Session) -> Access:
+        return Access(session.url, session.url and f"ws{session.url.removeprefix('http')}/v1/shell")
 
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
         fault, self.fault = self.fault, None
@@ -260,11 +329,16 @@ class MemoryProvider:
 
 @dataclass
 class MemoryAgents:
-    """Agents that echo. `silent` sessions do not answer; `boots` overrides who answers."""
+    """Agents that echo. `silent` sessions do not answer; `boots` overrides who answers, `idle` how long they idle."""
 
     silent: set[str] = field(default_factory=set)
     boots: dict[str, str] = field(default_factory=dict)
     ran: list[tuple[str, Command]] = field(default_factory=list)
+    idle: dict[str, float] = field(default_factory=dict)
+
+    async def idle_s(self, session: Session) -> float:
+        await self.boot_id(session)
+        return self.idle.get(session.id, 0.0)
 
     async def boot_id(self, session: Session) -> str:
         if session.id in self.silent:

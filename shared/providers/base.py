@@ -1,11 +1,11 @@
 """What a provider does: create, inspect, delete and find workspaces. What happens inside one is the agent's."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from shared.models import ProviderName, Resources, Session
+from shared.models import ProviderName, Resources, Session, Storage
 
 
 class Health(StrEnum):
@@ -33,17 +33,31 @@ class Workspace:
     details: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How clients reach a workspace without the control plane; None: not in this way."""
+
+    url: str | None = None
+    websocket: str | None = None
+    ssh: Mapping[str, str] | None = None
+
+
 class Provider(Protocol):
     """Every method may raise ProviderUnavailable; names derive from the session's id, so each call can be repeated."""
 
     name: ProviderName
     ssh: bool
 
-    def check(self, resources: Resources, *, egress: bool) -> None:
+    def check(self, resources: Resources, *, egress: bool, storage: Storage) -> None:
         """Raises InvalidRequest: the provider has no workspace of that size or kind."""
 
+    def access(self, session: Session) -> Access:
+        """How clients reach the agent of a session that runs."""
+
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
-        """Start the workspace and wait until it is ready; one that a former try made is found again.
+        """Start the workspace, with the bucket and what else its storage names mounted, and wait until it is ready.
+
+        One that a former try made is found again.
 
         Raises QuotaExceeded, or ProvisioningFailed: it cannot start, and trying again will not help.
         """

@@ -14,8 +14,8 @@ from google.cloud import run_v2
 from shared import names
 from shared.cloud import reason
 from shared.errors import InvalidRequest, OnMemOSError, ProviderUnavailable, ProvisioningFailed, QuotaExceeded
-from shared.models import ProviderName, Resources, Session
-from shared.providers.base import Condition, Health, Workspace
+from shared.models import ProviderName, Resources, Session, Storage
+from shared.providers.base import Access, Condition, Health, Workspace
 
 if TYPE_CHECKING:
     from google.api_core.operation_async import AsyncOperation
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SESSION_LABEL = "onmemos-session"
 FACTS_PREFIX = "onmemos.dev/"
 AGENT_PORT = 8080
-BUCKET_MOUNT = "/data"
 CALL_TIMEOUT_S = 30.0
 PATIENCE_S = 10.0  # for a cloud API that says UNAVAILABLE: a blip passes, and no caller waits long for an outage
 READY_TIMEOUT_S = (
@@ -53,16 +52,17 @@ TRANSIENT = (
 
 @dataclass(frozen=True, slots=True)
 class CloudRunSettings:
-    """`image` holds `{template}`. `service_account`: what a workspace runs as ("": the project's default).
+    """`service_account`: what a workspace runs as ("": the project's default).
 
     `closed_subnetwork`: a subnetwork without a way out, for sessions with `network: {egress: false}`; "" offers none.
+    `filestore_subnetwork`: one from which Filestore's servers are reached; "" offers no shares.
     """
 
     project: str
     location: str
-    image: str
     service_account: str = ""
     closed_subnetwork: str = ""
+    filestore_subnetwork: str = ""
 
 
 class CloudRun:
@@ -87,7 +87,7 @@ class CloudRun:
         }
         self._parent = f"projects/{settings.project}/locations/{settings.location}"
 
-    def check(self, resources: Resources, *, egress: bool) -> None:
+    def check(self, resources: Resources, *, egress: bool, storage: Storage) -> None:
         if resources.cpu not in MEMORY_RANGE:
             wanted = ", ".join(str(cpu) for cpu in MEMORY_RANGE)
             raise InvalidRequest.field("resources.cpu", f"got {resources.cpu:g}, wanted one of {wanted} on cloud_run")
@@ -103,6 +103,16 @@ class CloudRun:
                 "network.egress",
                 "got false, wanted true: this deployment has no closed subnetwork for cloud_run",
             )
+        if storage.filestore is not None and not self._settings.filestore_subnetwork:
+            raise InvalidRequest.field(
+                "storage.filestore",
+                f"got {storage.filestore.ip}, wanted none: this deployment has no subnetwork that reaches Filestore",
+            )
+
+    def access(self, session: Session) -> Access:
+        if session.url is None:
+            return Access()
+        return Access(session.url, f"ws{session.url.removeprefix('http')}/v1/shell")
 
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
         service_id = names.service_name(session.id)
@@ -164,7 +174,7 @@ class CloudRun:
             failure_threshold=120,
         )
         container = run_v2.Container(
-            image=self._settings.image.format(template=session.template),
+            image=session.image,
             env=[run_v2.EnvVar(name=name, value=value) for name, value in sorted(env.items())],
             ports=[run_v2.ContainerPort(container_port=AGENT_PORT)],
             resources=run_v2.ResourceRequirements(
@@ -174,12 +184,15 @@ class CloudRun:
                 },
                 cpu_idle=False,  # commands run between requests too
             ),
-            volume_mounts=[run_v2.VolumeMount(name="bucket", mount_path=BUCKET_MOUNT)],
+            volume_mounts=[
+                run_v2.VolumeMount(name=name, mount_path=mount_path)
+                for name, mount_path, _ in _volumes(session, bucket)
+            ],
             startup_probe=probe,
         )
         template = run_v2.RevisionTemplate(
             containers=[container],
-            volumes=[run_v2.Volume(name="bucket", gcs=run_v2.GCSVolumeSource(bucket=bucket))],
+            volumes=[volume for _, _, volume in _volumes(session, bucket)],
             scaling=run_v2.RevisionScaling(min_instance_count=1, max_instance_count=1),
             service_account=self._settings.service_account,
             timeout={"seconds": REQUEST_TIMEOUT_S},
@@ -187,10 +200,10 @@ class CloudRun:
             execution_environment=run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2,
         )
         if not session.egress:
-            subnetwork = run_v2.VpcAccess.NetworkInterface(subnetwork=self._settings.closed_subnetwork)
-            template.vpc_access = run_v2.VpcAccess(
-                egress=run_v2.VpcAccess.VpcEgress.ALL_TRAFFIC, network_interfaces=[subnetwork]
-            )
+            template.vpc_access = _vpc(self._settings.closed_subnetwork, run_v2.VpcAccess.VpcEgress.ALL_TRAFFIC)
+        elif session.storage.filestore is not None:
+            ranges = run_v2.VpcAccess.VpcEgress.PRIVATE_RANGES_ONLY
+            template.vpc_access = _vpc(self._settings.filestore_subnetwork, ranges)
         return run_v2.Service(
             description=f"OnMemOS session {session.id}",
             labels={**session.labels, SESSION_LABEL: session.id},
@@ -217,6 +230,22 @@ class CloudRun:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5.0)
         raise ProviderUnavailable(f"Cloud Run service {service_id} was not ready after {READY_TIMEOUT_S:g} s")
+
+
+def _volumes(session: Session, bucket: str) -> list[tuple[str, str, run_v2.Volume]]:
+    """(name, mount path, volume) of all that the session has mounted."""
+    source = run_v2.GCSVolumeSource(bucket=bucket)
+    found = [("bucket", session.storage.mount_path, run_v2.Volume(name="bucket", gcs=source))]
+    share = session.storage.filestore
+    if share is not None:
+        nfs = run_v2.NFSVolumeSource(server=share.ip, path=f"/{share.share}")
+        found.append(("filestore", share.mount_path, run_v2.Volume(name="filestore", nfs=nfs)))
+    return found
+
+
+def _vpc(subnetwork: str, egress: int) -> run_v2.VpcAccess:
+    interface = run_v2.VpcAccess.NetworkInterface(subnetwork=subnetwork)
+    return run_v2.VpcAccess(egress=egress, network_interfaces=[interface])
 
 
 def _condition(service: run_v2.Service) -> Condition:

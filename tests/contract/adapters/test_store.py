@@ -183,10 +183,6 @@ async def test_spent_idempotency_records_are_forgotten(store: Store) -> None:
     assert await store.idempotency("young") is not None
 
 
-async def test_an_unknown_key_has_no_document(store: Store) -> None:
-    assert await store.key("digest") is None
-
-
 async def test_the_cost_of_a_page_grows_with_the_page_not_with_the_collection(store: Store) -> None:
     async def fill(start: int, end: int) -> None:
         for first in range(start, end, 50):

@@ -16,8 +16,8 @@ from tests.fakes import MemoryProvider
 SETTINGS = CloudRunSettings(
     project="onmemos-local",
     location="us-central1",
-    image="onmemos/workspace-{template}:local",
     closed_subnetwork="projects/onmemos-local/regions/us-central1/subnetworks/closed",
+    filestore_subnetwork="projects/onmemos-local/regions/us-central1/subnetworks/filestore",
 )
 
 

@@ -8,7 +8,7 @@ from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 
 from shared.errors import InvalidRequest, ProviderUnavailable, ProvisioningFailed
-from shared.models import Resources
+from shared.models import Resources, Storage
 from shared.providers.base import Health
 from shared.providers.cloud_run import CloudRun
 from tests.contract.cloud_run_rig import Rig, a_service
@@ -92,14 +92,14 @@ async def test_a_container_that_died_is_not_ready(provider: CloudRun, rig: Rig) 
 )
 def test_a_size_that_cloud_run_does_not_have_is_refused_before(resources: Resources, field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        CloudRun(lambda: pytest.fail("no call is needed"), SETTINGS).check(resources, egress=True)
+        CloudRun(lambda: pytest.fail("no call is needed"), SETTINGS).check(resources, egress=True, storage=Storage())
     assert list(refusal.value.errors) == [field]
 
 
 def test_closed_networks_are_offered_only_where_there_is_one() -> None:
     open_only = CloudRun(lambda: pytest.fail("no call is needed"), replace(SETTINGS, closed_subnetwork=""))
     with pytest.raises(InvalidRequest, match=r"network\.egress"):
-        open_only.check(Resources(), egress=False)
+        open_only.check(Resources(), egress=False, storage=Storage())
 
 
 async def test_an_api_that_does_not_answer_is_unavailable() -> None:

@@ -1,7 +1,7 @@
 """One operation over HTTP: statuses, bodies of errors, and every kind of bad input, with no network and no cloud."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,9 +10,10 @@ from starlette.requests import Request
 from shared import errors
 from shared.http import Access, Call, Route, serve
 from shared.keys import Keys, digest
+from shared.models import ApiKey, Scope
 from shared.schemas import CreateQuery, CreateSession, ExecuteCommand, ListQuery
 from shared.wiring import Services
-from tests.fakes import START, Clock, MemoryStore
+from tests.fakes import START, Clock, MemoryKeys
 
 GOOD = {"namespace": "test", "user": "developer"}
 CREATE = Route("create", "POST", "/v1/sessions", Access.KEY, "", 201, CreateSession, CreateQuery)
@@ -22,12 +23,12 @@ CREATE = Route("create", "POST", "/v1/sessions", Access.KEY, "", 201, CreateSess
 class App:
     """The part of the services that a function's HTTP side needs."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
+    key_store: MemoryKeys = field(default_factory=MemoryKeys)
     clock: Clock = field(default_factory=Clock)
 
     @property
     def keys(self) -> Keys:
-        return Keys(self.store, "secret", clock=self.clock)
+        return Keys(self.key_store, "secret", clock=self.clock)
 
 
 async def ask(
@@ -243,18 +244,19 @@ async def test_no_stack_trace_and_no_text_of_a_bug_ever_leaves(caplog: pytest.Lo
 
 async def test_a_key_is_found_by_its_digest_until_it_is_revoked_or_expires() -> None:
     app = App()
-    document = {"tenant": "acme", "scopes": ["sessions"]}
-    app.store.keys = {
-        digest("good"): document,
-        digest("revoked"): {**document, "revoked_at": START},
-        digest("expired"): {**document, "expires_at": START},
-    }
+    good = ApiKey(digest("good"), "ci", "acme", frozenset({Scope.SESSIONS}), START)
+    for key in (
+        good,
+        replace(good, digest=digest("revoked"), revoked_at=START),
+        replace(good, digest=digest("expired"), expires_at=START),
+    ):
+        await app.key_store.create(key)
     keys = app.keys
     assert (await keys.caller("good")).tenant == "acme"
     for secret in ("revoked", "expired", None, ""):
         with pytest.raises(errors.Unauthenticated):
             await keys.caller(secret)
-    app.store.keys.clear()
+    app.key_store.keys.clear()
     assert (await keys.caller("good")).tenant == "acme"
     app.clock.advance(seconds=31)
     with pytest.raises(errors.Unauthenticated):

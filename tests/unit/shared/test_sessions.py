@@ -23,9 +23,11 @@ from shared.ports import Ports
 from shared.providers.base import Condition, Health
 from shared.sessions import Sessions
 from shared.steps import PROVISION_DEADLINE, Steps
+from shared.tickets import Tickets, new_private_key
 from tests.fakes import Clock, MemoryAgents, MemoryBuckets, MemoryProvider, MemoryStore, MemoryTasks
 
 ME = Caller("default", "key")
+TICKETS = Tickets(new_private_key(), clock=Clock())
 SPEC = SessionSpec(template="python", namespace="test", user="developer", env={"A": "1"}, labels={"team": "x"})
 
 
@@ -44,7 +46,7 @@ class House:
         self.store = MemoryStore(self.clock)
         providers: Any = {self.provider.name: self.provider}
         self.ports = Ports(
-            self.store, self.tasks, self.buckets, self.agents, providers, "{}", self.clock, sleep=self._sleep
+            self.store, self.tasks, self.buckets, self.agents, providers, TICKETS, self.clock, sleep=self._sleep
         )
         self.sessions, self.steps = Sessions(self.ports), Steps(self.ports)
 

@@ -1,0 +1,56 @@
+"""What a request says about a session's storage: a bucket, a share, and where they are mounted."""
+
+import re
+from ipaddress import IPv4Address
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load
+
+from shared.fields import Flag, Strict, Text, seen
+from shared.models import DATA_PATH, FILESTORE_PATH, Filestore, Storage
+
+# cloud.google.com/storage/docs/buckets#naming
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+SHARE = re.compile(r"/?[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}")
+# A folder of its own below the root: what the system and the agent are made of stays as it is.
+MOUNT_PATH = re.compile(r"/(?!(?:bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|root|run|sbin|sys|tmp|usr|var)(?:/|$))"
+                        r"(?!workspace$|opt/(?:onmemos|python)(?:/|$)|opt$)"
+                        r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")  # fmt: skip
+MOUNT_WANTED = "an absolute path such as /data, outside of the system's folders and not /workspace itself"
+
+
+class FilestoreSchema(Strict):
+    """storage.filestore: {ip, share, mount_path}."""
+
+    ip = fields.Method(required=True, deserialize="_address")
+    share = Text("the name of an NFS share", SHARE, required=True)
+    mount_path = Text(MOUNT_WANTED, MOUNT_PATH, load_default=FILESTORE_PATH)
+
+    def _address(self, value: Any) -> str:
+        try:
+            return str(IPv4Address(value if isinstance(value, str) else ""))
+        except ValueError:
+            raise ValidationError(f"got {seen(value)}, wanted an IPv4 address such as 10.0.0.2") from None
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> Filestore:
+        return Filestore(data["ip"], data["share"].strip("/"), data["mount_path"])
+
+
+class StorageSchema(Strict):
+    """storage: {bucket, mount_path, keep, filestore}."""
+
+    bucket = Text("the name of a bucket", BUCKET, load_default=None)
+    mount_path = Text(MOUNT_WANTED, MOUNT_PATH, load_default=DATA_PATH)
+    keep = Flag(load_default=None)
+    filestore = fields.Nested(FilestoreSchema, load_default=None)
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> Storage:
+        if data["bucket"] is not None and data["keep"] is False:
+            raise ValidationError({"keep": ["got false with a bucket, wanted true: a bucket that was there is kept"]})
+        share: Filestore | None = data["filestore"]
+        if share is not None and share.mount_path == data["mount_path"]:
+            complaint = f"got {seen(share.mount_path)} for both the bucket and the share, wanted two folders"
+            raise ValidationError({"mount_path": [complaint]})
+        return Storage(data["bucket"], data["mount_path"], bool(data["keep"] or data["bucket"]), share)
