@@ -141,7 +141,7 @@ async def serve(route: Route, handler: Handler, request: Request, app: Services)
         call = await _checked(route, request, app)
         response: Response = JSONResponse(await handler(call, app), route.status)
     except errors.OnMemOSError as exc:
-        response = _refusal(exc)
+        response = refusal(exc)
     except ClientDisconnect:
         response = Response(status_code=499)  # nobody is there to read it; nginx' code for the log
     except Exception:
@@ -235,8 +235,14 @@ def _refuse(exc: ValidationError) -> NoReturn:
     raise errors.InvalidRequest(detail, complaints) from exc
 
 
-def _refusal(exc: errors.OnMemOSError) -> JSONResponse:
-    status = next((STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES), 500)
+def status_of(exc: errors.OnMemOSError) -> int:
+    """The HTTP status of a domain error."""
+    return next((STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES), 500)
+
+
+def refusal(exc: errors.OnMemOSError) -> JSONResponse:
+    """A domain error as every function answers it."""
+    status = status_of(exc)
     body: dict[str, Any] = {"detail": str(exc), "code": exc.code}
     if isinstance(exc, errors.InvalidRequest) and exc.errors:
         body["errors"] = exc.errors

@@ -31,4 +31,5 @@ def configure(level: int = logging.INFO) -> None:
     handler.setFormatter(CloudFormatter())
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request, with its URL
+    for name in ("httpx", "uvicorn.access", "uvicorn.error"):  # they log requests with their URL, which may hold a key
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -163,8 +163,9 @@ class Services:
     def http(self) -> "aiohttp.ClientSession":
         import aiohttp
 
-        connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S)
-        client = aiohttp.ClientSession(connector=connector)
+        from shared.passage import http_client
+
+        client = http_client(aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S))
         self._closing.push_async_callback(client.close)
         return client
 

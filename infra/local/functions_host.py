@@ -1,6 +1,8 @@
 """The functions' own addresses, `/<function>/...`: where Cloud Tasks pushes, and a way to call any function alone."""
 
-from infra.local.calls import Functions, Receive, Scope, Send, refusal
+from starlette.types import Receive, Scope, Send
+
+from infra.local.calls import Functions, refusal
 
 
 class FunctionsHost:

@@ -1,11 +1,19 @@
-"""API Gateway's stand-in: the public routes of the route table, each workspace's own URL, and nothing else."""
+"""The stand-in of API Gateway and of the load balancer beside it, and nothing else has an address here.
+
+The public routes of the route table go to their functions, the relay's to the relay; each workspace has its own URL.
+"""
 
 import re
 from collections.abc import Iterable
 
-from infra.local.calls import Functions, Receive, Scope, Send, refusal
+from starlette.applications import Starlette
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
+
+from infra.local.calls import Functions, refusal
 from infra.local.workspaces import Workspaces
 from shared.http import Access, Route
+from shared.passage import raw_path
 
 WORKSPACES = "/run/"  # a path and not a host name: names under .localhost do not resolve everywhere
 
@@ -17,19 +25,28 @@ UNKNOWN_METHOD = (
 
 
 class Gateway:
-    """An ASGI application. A route is found by its path first, so a known path with another method is a 405."""
+    """An ASGI application. A route is found by its path first, so a known path with another method is a 405.
 
-    def __init__(self, routes: Iterable[Route], functions: Functions, workspaces: Workspaces) -> None:
+    The relay's routes are tried last: the functions' calls must not wait for that.
+    """
+
+    def __init__(self, routes: Iterable[Route], functions: Functions, workspaces: Workspaces, relay: Starlette) -> None:
         self._paths = _paths(route for route in routes if route.access is not Access.TASK)
         self._functions = functions
         self._workspaces = workspaces
+        self._relay = relay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith(WORKSPACES):
-            service, _, rest = _raw_path(scope).removeprefix(WORKSPACES).partition("/")
-            await self._workspaces.pass_on(service, f"/{rest}", scope, receive, send)
-            return
+            service, _, rest = raw_path(scope)[len(WORKSPACES) :].partition(b"/")
+            await self._workspaces.pass_on(service.decode("latin-1"), b"/" + rest, scope, receive, send)
+        elif scope["type"] == "http":
+            await self._call(path, scope, receive, send)
+        else:
+            await self._pass_to_relay(scope, receive, send)
+
+    async def _call(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         for pattern, template, methods in self._paths:
             if pattern.fullmatch(path):
                 name = methods.get(scope["method"])
@@ -38,7 +55,13 @@ class Gateway:
                 else:
                     await refusal(405, UNKNOWN_METHOD.format(template=template))(scope, receive, send)
                 return
-        await refusal(404, UNKNOWN_PATH)(scope, receive, send)
+        await self._pass_to_relay(scope, receive, send)
+
+    async def _pass_to_relay(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if any(route.matches(scope)[0] is Match.FULL for route in self._relay.routes):
+            await self._relay(scope, receive, send)
+        else:
+            await refusal(404, UNKNOWN_PATH)(scope, receive, send)
 
 
 def _paths(routes: Iterable[Route]) -> list[tuple[re.Pattern[str], str, dict[str, str]]]:
@@ -56,9 +79,3 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 def _parts(template: str) -> list[str]:
     return re.split(r"(\{\w+\})", template)
-
-
-def _raw_path(scope: Scope) -> str:
-    """The path as the client wrote it, with its percent-encoding."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw.partition(b"?")[0].decode("latin-1")

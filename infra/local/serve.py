@@ -24,6 +24,7 @@ import uvicorn
 import uvloop
 
 import main as _  # noqa: F401  # fills the tables of shared.http
+from functions.relay import app as relay
 from infra.local.calls import Functions
 from infra.local.functions_host import FunctionsHost
 from infra.local.gateway import Gateway
@@ -31,6 +32,7 @@ from infra.local.queues import ensure_queues
 from infra.local.workspaces import Workspaces
 from shared.http import FUNCTIONS, ROUTES
 from shared.models import Caller, SessionFilter
+from shared.passage import SERVER
 from shared.wiring import Services, services
 
 KEEP_ALIVE_S = 610  # Google's front ends': cloud.google.com/load-balancing/docs/https/#timeout-keepalive-client
@@ -52,7 +54,7 @@ def server(app: Any) -> Server:
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="none",
+        **SERVER,
         lifespan="off",
         access_log=False,  # the functions log each of their calls
         log_config=None,
@@ -91,7 +93,7 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
     calls = Functions(FUNCTIONS, ROUTES)
     workspaces = Workspaces(sockets)
     servers = {
-        gateway: server(Gateway(ROUTES.values(), calls, workspaces)),
+        gateway: server(Gateway(ROUTES.values(), calls, workspaces, relay)),
         functions_host: server(FunctionsHost(calls)),
     }
     try:

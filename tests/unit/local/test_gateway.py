@@ -1,12 +1,18 @@
 """The gateway's and the functions host's routing, over functions that say how they were called."""
 
 import asyncio
+import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as RelayRoute
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from infra.local.calls import Functions
 from infra.local.functions_host import FunctionsHost
@@ -32,12 +38,27 @@ ROUTES = {
     "slow_thing": Route("slow_thing", "GET", "/v1/slow", Access.OPEN, "", timeout_s=0),
     "later_thing": Route("later_thing", "POST", "/", Access.TASK, ""),
 }
+
+
+class RelayStandIn:
+    """Says of what kind it was called, over HTTP and at a WebSocket's handshake."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({"relayed": scope["type"]}, 418)(scope, receive, send)
+
+
+RELAY = Starlette(
+    routes=[
+        RelayRoute("/v1/things/{thing_id}/agent/{path:path}", RelayStandIn()),
+        WebSocketRoute("/v1/things/{thing_id}/shell", RelayStandIn()),
+    ]
+)
 FUNCTIONS = Functions({name: hang if name == "slow_thing" else say for name in ROUTES}, ROUTES)
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> httpx.AsyncClient:
-    app = Gateway(ROUTES.values(), FUNCTIONS, Workspaces(tmp_path))
+    app = Gateway(ROUTES.values(), FUNCTIONS, Workspaces(tmp_path), RELAY)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 
 
@@ -76,6 +97,40 @@ async def test_fixed_words_go_before_parameters(gateway: httpx.AsyncClient) -> N
 async def test_a_function_that_takes_too_long_is_cancelled_as_the_platform_does(gateway: httpx.AsyncClient) -> None:
     answer = await gateway.get("/v1/slow")
     assert (answer.status_code, answer.json()["message"]) == (504, "upstream request timeout")
+
+
+async def handshake(gateway: Gateway, path: str) -> tuple[int, dict[str, Any]]:
+    """The HTTP answer to a WebSocket's handshake that is refused."""
+    scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await gateway(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+async def test_the_relays_paths_reach_the_relay(tmp_path: Path) -> None:
+    app = Gateway(ROUTES.values(), FUNCTIONS, Workspaces(tmp_path), RELAY)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+        assert (await client.delete("/v1/things/1/agent/v1/execute")).json() == {"relayed": "http"}
+    assert await handshake(app, "/v1/things/1/shell") == (418, {"relayed": "websocket"})
+
+
+@pytest.mark.parametrize("path", ["/v1/things", "/v1/things/1", "/v1/things/1/agent/x", "/v2", "/"])
+async def test_a_websocket_to_another_path_is_refused_in_api_gateways_words(tmp_path: Path, path: str) -> None:
+    app = Gateway(ROUTES.values(), FUNCTIONS, Workspaces(tmp_path), RELAY)
+    wanted = {"code": 404, "message": "The current request is not defined by this API."}
+    assert await handshake(app, path) == (404, wanted)
+
+
+async def test_the_path_of_a_websocket_is_unknown_to_http(gateway: httpx.AsyncClient) -> None:
+    assert (await gateway.get("/v1/things/1/shell")).status_code == 404
 
 
 async def test_functions_have_an_address_of_their_own(host: httpx.AsyncClient) -> None:

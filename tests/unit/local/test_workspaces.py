@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 
 from infra.local.calls import Functions
 from infra.local.gateway import Gateway
@@ -34,7 +35,7 @@ async def gateway(sockets: Path) -> AsyncIterator[httpx.AsyncClient]:
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     async with Workspaces(sockets) as workspaces:
-        web: uvicorn.Server = server(Gateway([], Functions({}, {}), workspaces))
+        web: uvicorn.Server = server(Gateway([], Functions({}, {}), workspaces, Starlette()))
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         host, port = listener.getsockname()
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=10) as client:

@@ -1,0 +1,67 @@
+"""The relay: `uvicorn functions.relay:app --ws websockets-sansio`, and shared.passage.SERVER's other settings.
+
+WebSockets to a session's shell and terminal, and HTTP and WebSockets to whatever else its agent serves. A program of
+its own, for functions-framework refuses WebSockets.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from shared.errors import RouteNotFound
+from shared.http import refusal
+from shared.logs import configure
+from shared.relay import Relay, agent_path
+from shared.wiring import services
+
+configure()
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """An ASGI application that passes on to one path of the session's agent; by default to what follows /agent."""
+
+    path: bytes | None = None
+    of_workspaces: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = services()
+        relay = Relay(app, app.workspaces if self.of_workspaces else app.sessions)
+        passed = relay.http if scope["type"] == "http" else relay.websocket
+        path = self.path or agent_path(scope)
+        await passed(scope["path_params"]["session_id"], path, scope, receive, send)
+
+
+async def not_found(request: Request, _: Exception) -> Response:
+    return refusal(RouteNotFound(f"path: got '{request.url.path}', which is not the relay's, or wants a WebSocket"))
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await services().close()
+
+
+SHELL, TERMINAL = b"/v1/shell", b"/v1/terminal"
+AGENT = "/v1/sessions/{session_id}/agent/{path:path}"
+
+app = Starlette(
+    routes=[
+        WebSocketRoute("/v1/cloudrun/workspaces/{session_id}/shell", To(SHELL, of_workspaces=True)),
+        WebSocketRoute("/v1/sessions/{session_id}/shell", To(SHELL)),
+        WebSocketRoute("/v1/sessions/{session_id}/terminal", To(TERMINAL)),
+        WebSocketRoute(AGENT, To()),
+        Route(AGENT, To()),
+    ],
+    exception_handlers={404: not_found},
+    lifespan=lifespan,
+)
+app.router.redirect_slashes = False
