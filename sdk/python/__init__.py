@@ -26,11 +26,20 @@ from .errors import (
     Unavailable,
 )
 from .retries import Retries
+from .sessions import AsyncSession, AsyncSessions, Session, Sessions
+from .shells import AsyncShell, Shell
+from .terminals import AsyncTerminal, Terminal
 from .version import __version__
+from .workspaces import AsyncWorkspace, Workspace
 
 __all__ = [
     "APIError",
     "AsyncOnMemOSClient",
+    "AsyncSession",
+    "AsyncSessions",
+    "AsyncShell",
+    "AsyncTerminal",
+    "AsyncWorkspace",
     "BadRequest",
     "CommandFailed",
     "Conflict",
@@ -45,11 +54,16 @@ __all__ = [
     "RateLimited",
     "Retries",
     "ServerError",
+    "Session",
     "SessionEnded",
     "SessionFailed",
+    "Sessions",
+    "Shell",
+    "Terminal",
     "Timeout",
     "TransportError",
     "Unauthorized",
     "Unavailable",
+    "Workspace",
     "__version__",
 ]

@@ -1,17 +1,17 @@
 """The two clients: OnMemOSClient, whose calls block, and AsyncOnMemOSClient, whose calls are awaited."""
 
 import os
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
 
-from .faces import Blocking
+from .direct import Direct
+from .faces import AsyncContext, BlockingContext
 from .link import Link
-from .operations import Operations
 from .retries import Retries
+from .sessions import AsyncSessions, Sessions
 from .transport import AsyncTransport, BlockingTransport, Transport
+from .workspaces import WithWorkspaces
 
 __all__ = ["AsyncOnMemOSClient", "OnMemOSClient"]
 
@@ -20,7 +20,7 @@ TIMEOUT_S = 30.0
 RETRIES = Retries()
 
 
-class OnMemOSClient(Operations, Blocking):
+class OnMemOSClient(WithWorkspaces, BlockingContext):
     """A client whose calls block; safe to share between threads.
 
         with OnMemOSClient("http://localhost:8080", "your-api-key") as client:
@@ -28,9 +28,17 @@ class OnMemOSClient(Operations, Blocking):
             print(client.execute_session(session["id"], "python --version")["stdout"])
             client.delete_session(session["id"])
 
+    `client.sessions` gives sessions as objects:
+
+            with client.sessions.create(template="python", namespace="demo", user="me") as session:
+                print(session.execute("python --version")["stdout"])
+
     `api_key`: from ONMEMOS_API_KEY if not given. `timeout`: seconds of patience beyond what a call takes by its own
     nature (a command's timeout, a creation's wait). `retries`: how often to try again, or Retries for when.
-    `http_client`: an httpx.Client of your own (proxies, certificates); it is not closed with this client.
+    `direct`: whether commands and shells go to a session's agent itself where it can be reached; the service is the
+    way for all others.
+    `http_client`: an httpx.Client of your own (proxies, certificates); it is not closed with this client, and not used
+    for shells.
     Raises ValueError: `base_url` is no URL, `api_key` cannot be a key.
     """
 
@@ -41,29 +49,26 @@ class OnMemOSClient(Operations, Blocking):
         *,
         timeout: float = TIMEOUT_S,
         retries: int | Retries = RETRIES,
+        direct: bool = True,
         http_client: httpx.Client | None = None,
     ) -> None:
         transport = BlockingTransport(_scheme(base_url), http_client)
         link = _link(transport, base_url, api_key, timeout, retries)
         super().__init__(link)
-        self._core = Operations(link)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._core = WithWorkspaces(link, Direct(link) if direct else None)
+        self.sessions = Sessions(AsyncSessions(self._core))
 
 
-class AsyncOnMemOSClient(Operations):
+class AsyncOnMemOSClient(WithWorkspaces, AsyncContext):
     """A client whose calls are awaited, for one event loop.
 
         async with AsyncOnMemOSClient("http://localhost:8080", "your-api-key") as client:
             session = await client.create_session(template="python", namespace="demo", user="me")
             print((await client.execute_session(session["id"], "python --version"))["stdout"])
             await client.delete_session(session["id"])
+
+            async with await client.sessions.create(template="python", namespace="demo", user="me") as session:
+                print((await session.execute("python --version"))["stdout"])
 
     The arguments are OnMemOSClient's, with an httpx.AsyncClient as `http_client`.
     """
@@ -75,18 +80,13 @@ class AsyncOnMemOSClient(Operations):
         *,
         timeout: float = TIMEOUT_S,
         retries: int | Retries = RETRIES,
+        direct: bool = True,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         transport = AsyncTransport(_scheme(base_url), http_client)
-        super().__init__(_link(transport, base_url, api_key, timeout, retries))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+        link = _link(transport, base_url, api_key, timeout, retries)
+        super().__init__(link, Direct(link) if direct else None)
+        self.sessions = AsyncSessions(self)
 
 
 def _scheme(base_url: str) -> str:

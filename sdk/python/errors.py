@@ -22,9 +22,13 @@ from typing import Any
 
 from .shapes import ExecutionDict
 
-# 5xx codes with which the service says that it ran nothing.
-NOTHING_DONE = frozenset({"session_not_ready", "workspace_unreachable", "workspace_exhausted"})
+SESSION_NOT_FOUND = "session_not_found"
+SESSION_NOT_READY = "session_not_ready"
 SESSION_FAILED = "session_failed"
+WORKSPACE_UNREACHABLE = "workspace_unreachable"
+
+# 5xx codes with which the service says that it ran nothing.
+NOTHING_DONE = frozenset({SESSION_NOT_READY, WORKSPACE_UNREACHABLE, "workspace_exhausted"})
 
 
 class OnMemOSError(Exception):

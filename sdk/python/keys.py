@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from .calls import Calls, given, path_to
+from .calls import Calls
 from .faces import operation
+from .paths import given, path_to
 from .shapes import KeyListDict, NewKeyDict, RevokedKeyDict
 
 

@@ -4,10 +4,13 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Unpack
 
-from .calls import SERVICE_START_S, SERVICE_WAIT_S, Calls, given, path_to
+from .calls import Calls
 from .errors import CommandFailed
 from .faces import iteration, operation
 from .keys import KeyOperations
+from .legacy import WorkspaceOperations
+from .openings import ShellOperations
+from .paths import SERVICE_START_S, SERVICE_WAIT_S, given, path_to
 from .shapes import (
     ConnectionDict,
     DeletedDict,
@@ -19,7 +22,6 @@ from .shapes import (
     SessionSpecDict,
     TemplateListDict,
 )
-from .workspaces import WorkspaceOperations
 
 
 class SessionOperations(Calls):
@@ -181,25 +183,29 @@ class SessionOperations(Calls):
         `timed_out` and what was printed so far. A session that is still starting is waited for. `cwd` is relative to
         /workspace; `env` is added to the session's own.
 
-        Sent again only when it surely did not run. After Timeout or ConnectionLost it may have run.
+        It goes to the session's agent directly where that can be reached, else through the service. Sent again only
+        when it surely did not run. After Timeout or ConnectionLost it may have run.
         Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
         """
+        path = path_to("sessions", "execute", session_id=session_id)
         body = given(command=command, timeout=timeout, stdin=stdin, cwd=cwd)
         if argv is not None:
             body["argv"] = list(argv)
         if env is not None:
             body["env"] = dict(env)
-        result = await self._link.call(
-            ExecutionDict,
-            "POST",
-            path_to("sessions", "execute", session_id=session_id),
-            json=body,
-            idempotent=False,
-            takes_s=timeout + SERVICE_START_S,
-        )
+        result = await self._execute(session_id, path, body, timeout)
         if check and result["returncode"] != 0:
             raise CommandFailed(result)
         return result
+
+    async def _execute(self, session_id: str, path: str, body: Mapping[str, Any], timeout_s: float) -> ExecutionDict:
+        if self._direct is not None:
+            result = await self._direct.execute(session_id, body, timeout_s)
+            if result is not None:
+                return result
+        return await self._link.call(
+            ExecutionDict, "POST", path, json=body, idempotent=False, takes_s=timeout_s + SERVICE_START_S
+        )
 
     @operation
     async def delete_session(self, session_id: str) -> DeletedDict:
@@ -211,6 +217,9 @@ class SessionOperations(Calls):
         """Close the connections. Idempotent; an `http_client` that was brought along stays open."""
         await self._link.transport.close()
 
+    async def _leave(self, exc: BaseException | None) -> None:
+        await self.close()
 
-class Operations(SessionOperations, WorkspaceOperations, KeyOperations):
+
+class Operations(SessionOperations, ShellOperations, WorkspaceOperations, KeyOperations):
     """What can be asked of OnMemOS. Every call raises the errors of `onmemos.errors`; none of them is httpx's."""

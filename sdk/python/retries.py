@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-NEVER_EXECUTED = (ConnectError, RateLimited)
-TRANSIENT = (ConnectError, Timeout, ConnectionLost, RateLimited, Unavailable)
+NEVER_EXECUTED: tuple[type[OnMemOSError], ...] = (ConnectError, RateLimited)
+TRANSIENT: tuple[type[OnMemOSError], ...] = (ConnectError, Timeout, ConnectionLost, RateLimited, Unavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,14 @@ class Retries:
         self,
         call: Callable[[], Awaitable[T]],
         *,
-        idempotent: bool,
+        passing: tuple[type[OnMemOSError], ...],
         patience_s: float,
         sleep: Callable[[float], Awaitable[None]],
     ) -> T:
         """The result of `call`, or the error of its last try, whose `earlier` holds those before it.
 
-        An idempotent call is repeated after every passing fault; another only when it was surely not carried out.
+        `passing`: the faults after which it is made again: TRANSIENT for an idempotent call, else NEVER_EXECUTED.
         """
-        passing = TRANSIENT if idempotent else NEVER_EXECUTED
         failures: list[OnMemOSError] = []
 
         async def once() -> T:

@@ -31,15 +31,12 @@ class StorageDict(TypedDict, total=False):
     filestore: FilestoreDict
 
 
-class SessionSpecDict(TypedDict, total=False):
-    """What to ask for. `template`, `namespace` and `user` are needed; `ttl_minutes` is 1 or more, 60 if not given.
+class SessionOptionsDict(TypedDict, total=False):
+    """What may be asked for. `ttl_minutes` is 1 or more, 60 if not given.
 
     `idle_timeout_minutes`: how long nothing may run and nobody be connected before the session ends.
     """
 
-    template: str
-    namespace: str
-    user: str
     provider: str
     ttl_minutes: int
     env: Mapping[str, str]
@@ -51,6 +48,14 @@ class SessionSpecDict(TypedDict, total=False):
     network: Mapping[str, Any]
     idle_timeout_minutes: int
     storage: StorageDict
+
+
+class SessionSpecDict(SessionOptionsDict, total=False):
+    """What to ask for. `template`, `namespace` and `user` are needed."""
+
+    template: str
+    namespace: str
+    user: str
 
 
 class SessionStorageDict(TypedDict):

@@ -1,13 +1,14 @@
-"""The seam to the network: one request goes out, one response or one typed error comes back.
+"""The seam to the network: requests that get one response or one typed error, WebSockets, pauses and locks.
 
 Both transports speak async; the blocking one never suspends, so that its callers can be run to their end in one step.
 """
 
 import asyncio
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -41,11 +42,42 @@ class Request:
         return f"{self.method} {self.url}"
 
 
+class SocketClosed(ConnectionLost):
+    """A WebSocket is closed; `code` and `reason` are the other side's, None when the connection just broke."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        how = "the connection broke" if self.code is None else f"the connection was closed with {self.code}"
+        return f"{how}{': ' if self.reason else ''}{self.reason}"
+
+
+class Socket(Protocol):
+    """An open WebSocket, for one reader at a time. Raises SocketClosed when it is no longer open."""
+
+    async def send(self, message: str | bytes) -> None: ...
+
+    async def receive(self, timeout_s: float | None) -> str | bytes:
+        """The next message, also one that came before the end. Raises Timeout; what comes later is not lost then."""
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+
 class Transport(Protocol):
     """Sends requests and waits between them."""
 
     async def send(self, request: Request) -> httpx.Response:
         """The response with its body read, whatever its status. Raises TransportErrors, nothing of httpx."""
+
+    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Socket:
+        """A WebSocket. Redirects are not followed: `headers` hold secrets. Raises TransportErrors and APIErrors."""
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """A lock that waits as this transport waits; each `async with` takes it anew."""
 
     async def sleep(self, pause_s: float) -> None: ...
 
@@ -63,6 +95,14 @@ class BlockingTransport:
     async def send(self, request: Request) -> httpx.Response:
         with _translated(request):
             return self._http.send(_built(self._http, request), follow_redirects=False)
+
+    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Socket:
+        from .sockets import BlockingSocket  # with its package 40 ms, which only shells need
+
+        return BlockingSocket(url, headers, timeout_s, _tls() if url.startswith("wss:") else None)
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        return ThreadLock()
 
     async def sleep(self, pause_s: float) -> None:
         time.sleep(pause_s)  # noqa: ASYNC251  # blocking is what this transport is for
@@ -83,12 +123,33 @@ class AsyncTransport:
         with _translated(request):
             return await self._http.send(_built(self._http, request), follow_redirects=False)
 
+    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Socket:
+        from .sockets import AsyncSocket
+
+        return await AsyncSocket.opened(url, headers, timeout_s, _tls() if url.startswith("wss:") else None)
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        return asyncio.Lock()
+
     async def sleep(self, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
         if self._owned:
             await self._http.aclose()
+
+
+class ThreadLock(AbstractAsyncContextManager[None]):
+    """A lock between threads, for coroutines that never suspend."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 @cache

@@ -1,87 +1,90 @@
-"""The older API, /v1/cloudrun/workspaces: a workspace is a session of provider cloud_run, and has the same id."""
+"""A Cloud Run workspace for the length of a `with` block."""
 
-import uuid
-from collections.abc import Mapping
-from typing import Any, Unpack
+from collections.abc import AsyncGenerator
+from typing import Unpack
 
-from .calls import SERVICE_START_S, SERVICE_WAIT_S, Calls, given, path_to
-from .faces import operation
-from .shapes import DeletedDict, ExecutionDict, SessionDict, SessionSpecDict, WorkspacePageDict
+from .faces import Blocking, fact, operation, operation_giving, scope_giving
+from .operations import Operations
+from .sessions import WAIT_S, leave, looks
+from .shapes import ExecutionDict, SessionDict, SessionOptionsDict
+from .shells import AsyncShell, Shell
 
-WORKSPACES = "cloudrun/workspaces"
 
+class WorkspaceFace:
+    """What both faces of a workspace can do."""
 
-class WorkspaceOperations(Calls):
-    """Workspaces are sessions: what is said of create_session, execute_session and the others holds here."""
+    def __init__(self, operations: Operations, info: SessionDict) -> None:
+        self._operations = operations
+        self._info = info
 
-    @operation
-    async def create_cloudrun_workspace(
-        self,
-        spec: Mapping[str, Any] | None = None,
-        *,
-        idempotency_key: str | None = None,
-        **fields: Unpack[SessionSpecDict],
-    ) -> SessionDict:
-        """A new workspace, from a dict, from keywords, or both (keywords win). Repeated safely, as create_session is.
+    @fact
+    def id(self) -> str:
+        """The workspace's id, which is its session's."""
+        return self._info["id"]
 
-        Raises BadRequest (`errors` names the fields).
-        """
-        return await self._link.call(
-            SessionDict,
-            "POST",
-            f"/v1/{WORKSPACES}",
-            json={**(spec or {}), **fields},
-            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
-            idempotent=True,
-            takes_s=SERVICE_WAIT_S,
-        )
+    @fact
+    def info(self) -> SessionDict:
+        """All of the workspace, as it was when it began to run."""
+        return self._info
 
     @operation
-    async def list_cloudrun_workspaces(
-        self,
-        *,
-        namespace: str | None = None,
-        user: str | None = None,
-        page_size: int | None = None,
-        page_token: str | None = None,
-    ) -> WorkspacePageDict:
-        """A page of your workspaces, newest first: `{"workspaces": [...], "next_page_token": str or None}`."""
-        query = given(namespace=namespace, user=user, page_size=page_size, page_token=page_token)
-        return await self._link.call(WorkspacePageDict, "GET", f"/v1/{WORKSPACES}", query=query, idempotent=True)
+    async def execute(self, command: str, timeout: float = 120) -> ExecutionDict:
+        """Run a command line with `/bin/sh -c` and return what it did, as the client's execute_session."""
+        return await self._operations.execute_session(self.id, command, timeout)
 
     @operation
-    async def get_cloudrun_workspace(self, workspace_id: str) -> SessionDict:
-        """The workspace as it is now. Raises NotFound."""
-        return await self._link.call(
-            SessionDict, "GET", path_to(WORKSPACES, workspace_id=workspace_id), idempotent=True
-        )
-
-    @operation
-    async def execute_cloudrun_workspace(self, workspace_id: str, command: str, timeout: float = 120) -> ExecutionDict:
-        """Run a command line with `/bin/sh -c`. It travels in the URL: execute_session takes longer ones."""
-        return await self._run(workspace_id, "execute", timeout, query={"command": command, "timeout": timeout})
-
-    @operation
-    async def runpython_cloudrun_workspace(self, workspace_id: str, code: str, timeout: float = 120) -> ExecutionDict:
+    async def runpython(self, code: str, timeout: float = 120) -> ExecutionDict:
         """Run Python code as a file. An exception is a traceback in `stderr` and returncode 1; `sys.exit(3)` is 3."""
-        return await self._run(workspace_id, "runpython", timeout, json={"code": code, "timeout": timeout})
+        return await self._operations.runpython_cloudrun_workspace(self.id, code, timeout)
 
     @operation
-    async def runsh_cloudrun_workspace(self, workspace_id: str, command: str, timeout: float = 120) -> ExecutionDict:
-        """Run shell code. It travels in the URL: execute_session takes longer ones."""
-        return await self._run(workspace_id, "runsh", timeout, query={"command": command, "timeout": timeout})
+    async def runsh(self, command: str, timeout: float = 120) -> ExecutionDict:
+        """Run shell code."""
+        return await self._operations.runsh_cloudrun_workspace(self.id, command, timeout)
 
-    @operation
-    async def delete_cloudrun_workspace(self, workspace_id: str) -> DeletedDict:
-        """Delete the workspace, as delete_session does. Raises NotFound."""
-        return await self._delete(workspace_id, path_to(WORKSPACES, workspace_id=workspace_id))
+    @operation_giving(Shell)
+    async def shell(self) -> AsyncShell:
+        """A shell in the workspace, to use with `with`: its state lasts from command to command."""
+        return await self._operations.open_shell(self.id)
 
-    async def _run(self, workspace_id: str, action: str, timeout: float, **sent: Mapping[str, Any]) -> ExecutionDict:
-        return await self._link.call(
-            ExecutionDict,
-            "POST",
-            path_to(WORKSPACES, action, workspace_id=workspace_id),
-            idempotent=False,
-            takes_s=timeout + SERVICE_START_S,
-            **sent,
-        )
+
+class AsyncWorkspace(WorkspaceFace):
+    """A workspace whose calls are awaited."""
+
+
+class Workspace(Blocking, WorkspaceFace):
+    """A workspace whose calls block."""
+
+
+class WithWorkspaces(Operations):
+    """The operations, and workspaces as contexts."""
+
+    @scope_giving(Workspace)
+    async def cloudrun_workspace_session(
+        self, template: str, namespace: str, user: str, **options: Unpack[SessionOptionsDict]
+    ) -> AsyncGenerator[AsyncWorkspace, None]:
+        """A new workspace that runs, for `with` (or `async with`): it is deleted at the end, whatever happened.
+
+            with client.cloudrun_workspace_session("python", "demo", "me", ttl_minutes=10) as workspace:
+                print(workspace.execute("python --version")["stdout"])
+                workspace.runpython("print(6 * 7)")
+
+        `options` are create_session's other fields. Raises BadRequest, and SessionFailed with the reason when it
+        cannot start, Unavailable when it does not run within 300 s.
+        """
+        info = await self.create_cloudrun_workspace(template=template, namespace=namespace, user=user, **options)
+        workspace_id = info["id"]
+        try:
+            async for look in looks(self, info, WAIT_S):
+                info = look
+            yield AsyncWorkspace(self, info)
+        except BaseException as exc:
+            await self._removed(workspace_id, exc)
+            raise
+        await self._removed(workspace_id, None)
+
+    async def _removed(self, workspace_id: str, exc: BaseException | None) -> None:
+        async def delete() -> object:
+            return await self.delete_cloudrun_workspace(workspace_id)
+
+        await leave(delete, exc, workspace_id)
