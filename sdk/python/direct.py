@@ -221,7 +221,7 @@ def judged(response: httpx.Response) -> ExecutionDict:
         exc.code = "invalid_request"  # what the service calls it
         raise
     except ServerError as exc:
-        if exc.code == WORKSPACE_UNREACHABLE:
+        if exc.code in {WORKSPACE_UNREACHABLE, SESSION_NOT_READY}:
             raise NoWay(str(exc)) from exc
         raise
     except APIError as exc:  # something before the agent: it passed nothing on

@@ -14,11 +14,12 @@ What an operation gives may have two faces itself: the blocking face of an objec
 each face's own signature, and `help` shows it.
 """
 
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, get_args, overload
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,6 +91,8 @@ class Operation(Generic[P, A, B]):
         def blocking(face: Blocking, *args: P.args, **kwargs: P.kwargs) -> B:
             return faced(drive(coroutine(face._core, *args, **kwargs)))  # noqa: SLF001
 
+        if faced is not _as_it_is:
+            _show(blocking, faced)
         self._forms = _Forms(coroutine, blocking)
 
     @overload
@@ -121,6 +124,7 @@ class Iteration(Generic[P, A, B]):
             finally:
                 drive(items.aclose())
 
+        _show(blocking, _given(generator, faced), Iterator)
         self._forms = _Forms(generator, blocking)
 
     @overload
@@ -154,6 +158,8 @@ class Scope(Generic[P, A, B]):
             else:
                 drive(scope.__aexit__(None, None, None))
 
+        _show(blocking, _given(generator, faced), AbstractContextManager)
+        _show(asynchronous, _given(generator, _as_it_is), AbstractAsyncContextManager)
         self._forms = _Forms(asynchronous, blocking)
 
     @overload
@@ -231,3 +237,14 @@ def scope_giving(
 
 def _as_it_is(value: T) -> T:
     return value
+
+
+def _given(generator: Callable[..., Any], faced: Callable[[Any], Any]) -> Any:
+    """The class of what a generator yields, on the face that `faced` makes."""
+    return get_args(inspect.signature(generator).return_annotation)[0] if faced is _as_it_is else faced
+
+
+def _show(function: Any, given: Any, container: Any = None) -> None:
+    """Have `help` show what this form of the function returns, where its source is annotated with another."""
+    returned = given if container is None else container[given]
+    function.__signature__ = inspect.signature(function).replace(return_annotation=returned)

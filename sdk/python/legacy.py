@@ -20,21 +20,23 @@ class WorkspaceOperations(Calls):
         self,
         spec: Mapping[str, Any] | None = None,
         *,
+        wait: float | None = None,
         idempotency_key: str | None = None,
         **fields: Unpack[SessionSpecDict],
     ) -> SessionDict:
-        """A new workspace, from a dict, from keywords, or both (keywords win). Repeated safely, as create_session is.
+        """A new workspace, from a dict, from keywords, or both (keywords win). `wait`, repeating: as create_session.
 
-        Raises BadRequest (`errors` names the fields).
+        Raises BadRequest (`errors` names the fields), Conflict (the key was used for another request).
         """
         return await self._link.call(
             SessionDict,
             "POST",
             f"/v1/{WORKSPACES}",
             json={**(spec or {}), **fields},
+            query=given(wait=wait),
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
             idempotent=True,
-            takes_s=SERVICE_WAIT_S,
+            takes_s=SERVICE_WAIT_S if wait is None else wait,
         )
 
     @operation

@@ -51,7 +51,7 @@ class ShellOperations(Calls):
     async def _opened(self, session_id: str, what: str, query: str, begin: Begin[T]) -> T:
         path = path_to("sessions", what, session_id=session_id)
         tail = f"?{query}" if query else ""
-        opened = await self._opened_directly(session_id, f"/v1/{what}{tail}", begin)
+        opened = await self._opened_directly(session_id, f"/{what}{tail}", begin)
         if opened is not None:
             return opened
         link = self._link
@@ -74,7 +74,7 @@ class ShellOperations(Calls):
                 return None
             try:
                 socket = await self._link.transport.open(
-                    way.websocket.removesuffix("/v1/shell") + path, way.headers, self._link.timeout_s
+                    way.websocket.removesuffix("/shell") + path, way.headers, self._link.timeout_s
                 )
                 return await _begun(begin, socket, self._link.timeout_s)
             except Unauthorized as exc:
