@@ -211,15 +211,23 @@ class Sessions:
         return Connection(url, websocket, ticket.token, ticket.expires_at, access.ssh)
 
     async def update(self, caller: Caller, session_id: str, changes: Changes) -> Session:
-        """Give the session another TTL or other labels, or both. Raises SessionNotFound."""
+        """Give the session another TTL or other labels, or both.
+
+        Raises SessionNotFound, ProviderUnavailable (then nothing was changed).
+        """
         for _ in range(MAX_WRITE_TRIES):
-            before = await self._visible(caller, session_id)
+            before, now = await self._visible(caller, session_id), self.ports.clock()
+            wanted = _changed(before, changes, now)
+            is_rescheduled = wanted.expiry_generation != before.expiry_generation
+            if is_rescheduled:
+                # Before the write, so that no time is written without its task. If the write fails, the task is stale.
+                await self.ports.tasks.expire(wanted, now, _first_look(wanted, now))
             try:
-                session = await self.ports.store.update(self._changed(before, changes))
+                session = await self.ports.store.update(wanted)
             except WriteConflict:
                 continue
-            if session.expiry_generation != before.expiry_generation:
-                await self._reschedule(before, session)
+            if is_rescheduled:
+                await self._forget_expiry(before, now)
             return await self._liveness.verified(session)
         raise ProviderUnavailable(f"session {session_id} kept changing while it was updated")
 
@@ -264,23 +272,11 @@ class Sessions:
                 f"got '{bucket}', which does not exist or is closed to this deployment; wanted the name of a bucket",
             )
 
-    def _changed(self, session: Session, changes: Changes) -> Session:
-        if changes.labels is not None:
-            session = replace(session, labels=changes.labels)
-        if changes.ttl_minutes is not None:
-            expires_at = self.ports.clock() + timedelta(minutes=changes.ttl_minutes)
-            session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)
-        return session
-
-    async def _reschedule(self, before: Session, session: Session) -> None:
-        """The new time has a task of its own; the old one would find that it is stale, and is taken back."""
-        now = self.ports.clock()
+    async def _forget_expiry(self, before: Session, now: datetime) -> None:
         try:
-            await self.ports.tasks.expire(session, now, _first_look(session, now))
             await self.ports.tasks.forget(before, now)
-        except ProviderUnavailable as exc:
-            # The new time is written; the reconciler expires what its task missed.
-            log.warning("expiry not enqueued", extra={"session_id": session.id, "error": str(exc)})
+        except ProviderUnavailable as exc:  # it will find that it is stale, and do nothing
+            log.info("stale expiry left", extra={"session_id": before.id, "error": str(exc)})
 
     async def _record(self, draft: Session, record: Idempotency | None) -> tuple[Session, bool]:
         """Write a session under a name that nobody has (True), or find the one that the record made before (False)."""
@@ -339,6 +335,15 @@ class Sessions:
         if session.state is State.DELETING:
             raise SessionNotFound
         return session
+
+
+def _changed(session: Session, changes: Changes, now: datetime) -> Session:
+    if changes.labels is not None:
+        session = replace(session, labels=changes.labels)
+    if changes.ttl_minutes is not None:
+        expires_at = now + timedelta(minutes=changes.ttl_minutes)
+        session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)
+    return session
 
 
 def _first_look(session: Session, now: datetime) -> datetime | None:

@@ -237,6 +237,10 @@ class MemoryTasks:
     async def delete(self, task_name: str) -> None:
         self.queued.pop(task_name, None)
 
+    def due(self, name: str, session: Session) -> datetime:
+        """When an expiry's task is delivered."""
+        return self.looks.get(name, session.expires_at)
+
     def steps(self) -> list[str]:
         """What is queued, by step."""
         return [step for step, _, _ in self.queued.values()]

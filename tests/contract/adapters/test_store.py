@@ -2,49 +2,36 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import pytest
-from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore_v1 import AsyncClient
-from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
-from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
 
-from infra.emulators.firestore import FirestoreEmulator
-from shared.documents import DocumentReader
+from shared.documents import DocumentReader, to_document
 from shared.errors import AlreadyExists, SessionNotFound, WriteConflict
-from shared.models import Idempotency, Position, ProviderName, Session, SessionFilter, State
+from shared.models import (
+    Filestore,
+    Idempotency,
+    KeptBucket,
+    Position,
+    ProviderName,
+    Session,
+    SessionFilter,
+    State,
+    Storage,
+)
 from shared.store import FirestoreStore, Store
 from tests.fakes import START, MemoryStore, a_session
 
 
 @pytest.fixture(params=["memory", "firestore"])
-async def store(
-    request: pytest.FixtureRequest,
-    grpc_server: tuple[grpc.aio.Server, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Store]:
+def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
-        yield MemoryStore()
-        return
-    server, address = grpc_server
-    async with FirestoreEmulator(tmp_path / "firestore.sqlite") as emulator:
-        server.add_generic_rpc_handlers(tuple(emulator.handlers()))
-        await server.start()
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", address)
-        project = f"p{uuid.uuid4().hex[:8]}"
-        client = AsyncClient(project=project, credentials=AnonymousCredentials())
-        async with grpc.aio.insecure_channel(address) as channel:
-            plain = FirestoreAsyncClient(transport=FirestoreGrpcAsyncIOTransport(channel=channel))
-            yield FirestoreStore(client, DocumentReader(plain, f"projects/{project}/databases/(default)/documents"))
-        await server.stop(None)
+        return MemoryStore()
+    return FirestoreStore(*request.getfixturevalue("firestore"))
 
 
 def idempotency(**changes: Any) -> Idempotency:
@@ -62,6 +49,9 @@ async def test_what_is_written_is_read_back_whole(store: Store) -> None:
         details={"service_name": "s"},
         error="it broke",
         egress=False,
+        image="registry/x@sha256:1",
+        idle_timeout_minutes=5,
+        storage=Storage("datasets", "/mnt/d", keep=True, filestore=Filestore("10.0.0.2", "share", "/mnt/nfs")),
         boots=3,
         state=State.FAILED,
     )
@@ -204,3 +194,49 @@ async def test_the_cost_of_a_page_grows_with_the_page_not_with_the_collection(st
     small = await median_s()
     await fill(40, 1240)  # 31 times as many: a scan would take 31 times as long
     assert await median_s() < 5 * small
+
+
+async def test_a_session_of_before_storage_and_images_is_read_with_their_defaults(
+    firestore: tuple[AsyncClient, DocumentReader],
+) -> None:
+    client, _ = firestore
+    session = a_session()
+    fields = to_document(session)
+    for name in ("image", "idle_timeout_minutes", "storage"):
+        del fields[name]
+    await client.collection("sessions").document(session.id).set(fields)
+    assert await FirestoreStore(*firestore).get(session.id) == replace(session, image="")
+
+
+async def test_that_a_bucket_is_kept_is_written_with_its_session(store: Store) -> None:
+    keeping = a_session(storage=Storage(keep=True))
+    bucket = "onmemos-test-developer-1761998400"
+    await store.create(keeping)
+    await store.create(a_session(id="ws-plain-x-1761998400"))
+    await store.create(a_session(id="ws-other-x-1761998400", storage=Storage("datasets", keep=True)))
+    kept = KeptBucket(bucket, "default", "test", keeping.id)
+    assert await store.kept_buckets([bucket, "onmemos-plain-x-1761998400", "datasets"]) == {bucket: kept}
+    await store.delete(keeping.id)
+    assert await store.kept_buckets([bucket]) == {bucket: kept}
+    await store.forget_kept(bucket)
+    await store.forget_kept(bucket)
+    assert await store.kept_buckets([bucket]) == {}
+    assert await store.kept_buckets([]) == {}
+
+
+async def test_what_is_taken_back_keeps_no_bucket(store: Store) -> None:
+    keeping = a_session(storage=Storage(keep=True))
+    await store.create(keeping)
+    await store.discard(keeping.id, None)
+    assert await store.kept_buckets(["onmemos-test-developer-1761998400"]) == {}
+
+
+async def test_a_listing_holds_the_namespaces_that_may_be_seen_and_pages_through_them(store: Store) -> None:
+    for number, namespace in enumerate(["a", "b", "c", "a", "b", "c"]):
+        at = START + timedelta(seconds=number)
+        await store.create(a_session(id=f"ws-{namespace}-{number}", namespace=namespace, created_at=at))
+    where = SessionFilter(namespaces=frozenset({"a", "c"}))
+    first = await store.page("default", where, 3, None)
+    second = await store.page("default", where, 3, first.next)
+    assert [one.id for one in (*first.sessions, *second.sessions)] == ["ws-c-5", "ws-a-3", "ws-c-2", "ws-a-0"]
+    assert second.next is None

@@ -137,6 +137,26 @@ async def test_a_time_beyond_the_horizon_is_looked_at_there_first(world: World) 
     assert [task async for task in await world.client.list_tasks(parent=queue)] == []
 
 
+async def test_a_look_at_an_idle_session_comes_before_its_expiry_and_twice_at_once_is_one(world: World) -> None:
+    now = datetime.now(UTC)
+    session = a_session(created_at=now, expires_at=now + timedelta(hours=1))
+    idle_at = now + timedelta(minutes=7)
+    await world.tasks.expire(session, now, idle_at)
+    await world.tasks.expire(session, now, idle_at + timedelta(microseconds=1))
+    queue = "projects/test/locations/us-central1/queues/onmemos-expire"
+    (task,) = [task async for task in await world.client.list_tasks(parent=queue)]
+    assert timedelta(0) <= task.schedule_time - idle_at <= timedelta(seconds=10)
+
+
+async def test_an_expiry_that_is_earlier_than_the_look_comes_at_its_own_time(world: World) -> None:
+    now = datetime.now(UTC)
+    session = a_session(created_at=now, expires_at=now + timedelta(minutes=3))
+    await world.tasks.expire(session, now, now + timedelta(minutes=7))
+    queue = "projects/test/locations/us-central1/queues/onmemos-expire"
+    (task,) = [task async for task in await world.client.list_tasks(parent=queue)]
+    assert abs(task.schedule_time - session.expires_at) < timedelta(seconds=1)
+
+
 async def test_what_is_forgotten_is_not_pending_and_does_not_come(world: World) -> None:
     now = datetime.now(UTC)
     session = a_session(created_at=now, expires_at=now + timedelta(minutes=5))

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from marshmallow import Schema
 from starlette.requests import Request
 
 from shared import errors
 from shared.http import Access, Call, Route, serve
+from shared.key_schema import CreateKey
 from shared.keys import Keys, digest
 from shared.models import ApiKey, Scope
-from shared.schemas import CreateQuery, CreateSession, ExecuteCommand, ListQuery
+from shared.schemas import CreateQuery, CreateSession, ExecuteCommand, ListQuery, RunPython, UpdateSession
 from shared.wiring import Services
 from tests.fakes import START, Clock, MemoryKeys
 
@@ -40,6 +42,7 @@ async def ask(
     method: str = "POST",
     headers: dict[str, str] | None = None,
     handler: Any = None,
+    app: App | None = None,
 ) -> tuple[int, dict[str, Any]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"x-api-key": "secret", "content-length": str(len(raw)), **(headers or {})}
@@ -62,7 +65,7 @@ async def ask(
             "tenant": call.caller.tenant,
         }
 
-    response = await serve(route, handler or echo, Request(scope, receive), App())  # type: ignore[arg-type]
+    response = await serve(route, handler or echo, Request(scope, receive), app or App())  # type: ignore[arg-type]
     assert response.headers["x-request-id"]
     return response.status_code, json.loads(bytes(response.body))
 
@@ -261,3 +264,46 @@ async def test_a_key_is_found_by_its_digest_until_it_is_revoked_or_expires() -> 
     app.clock.advance(seconds=31)
     with pytest.raises(errors.Unauthenticated):
         await keys.caller("good")
+
+
+@pytest.mark.parametrize(("raw", "seen"), [(b"", "None"), (b'{"code": "1"}', "PythonCode(code='1', timeout_s=None)")])
+async def test_a_body_that_is_not_needed_may_be_there_or_not(raw: bytes, seen: str) -> None:
+    route = Route("run", "POST", "/v1/sessions", Access.KEY, "", body=RunPython, needs_body=False)
+    status, answer = await ask(route, raw)
+    assert (status, answer["body"]) == (200, seen)
+    status, answer = await ask(route, b'{"kode": "1"}')
+    assert (status, answer["errors"]) == (400, {"kode": ['unknown field, got "1"; wanted one of code, timeout']})
+
+
+async def test_a_key_without_the_routes_scope_is_forbidden_before_anything_is_read() -> None:
+    route = Route("keys", "POST", "/v1/sessions", Access.KEY, "", scope=Scope.ADMIN)
+    app = App()
+    await app.key_store.create(ApiKey(digest("plain"), "ci", "acme", frozenset({Scope.SESSIONS}), START))
+    status, answer = await ask(route, b"{", headers={"x-api-key": "plain"}, app=app)
+    assert (status, answer["code"]) == (403, "forbidden")
+    assert (await ask(route, {}, app=app))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "body", "named"),
+    [
+        (UpdateSession, {}, "body"),
+        (UpdateSession, {"ttl_minutes": 525_601}, "ttl_minutes"),
+        (UpdateSession, {"user": "x"}, "user"),
+        (CreateKey, {}, "name"),
+        (CreateKey, {"name": " "}, "name"),
+        (CreateKey, {"name": "x", "scopes": ["root"]}, "scopes.0"),
+        (CreateKey, {"name": "x", "scopes": []}, "scopes"),
+        (CreateKey, {"name": "x", "namespaces": [f"n{n}" for n in range(31)]}, "namespaces"),
+        (CreateKey, {"name": "x", "expires_at": "tomorrow"}, "expires_at"),
+        (CreateKey, {"name": "x", "expires_at": "2027-01-01T00:00:00"}, "expires_at"),
+        (RunPython, {"code": " "}, "code"),
+        (RunPython, {"code": 1}, "code"),
+    ],
+)
+async def test_bad_bodies_of_the_other_calls_name_the_field(
+    schema: type[Schema], body: dict[str, Any], named: str
+) -> None:
+    status, answer = await ask(Route("x", "POST", "/v1/sessions", Access.KEY, "", body=schema), body)
+    assert (status, list(answer["errors"])) == (400, [named])
+    assert "got" in answer["detail"] or "missing" in answer["detail"]

@@ -53,7 +53,7 @@ class House:
     async def deliver(self) -> None:
         """Run what is queued and due, as Cloud Tasks would: until nothing is left; a refused task stays."""
         for name, (step, session_id, generation) in list(self.tasks.queued.items()):
-            if step == "expire" and self.store.documents[session_id].expires_at > self.clock():
+            if step == "expire" and self.tasks.due(name, self.store.documents[session_id]) > self.clock():
                 continue
             del self.tasks.queued[name]
             await self.step(step, session_id, generation)

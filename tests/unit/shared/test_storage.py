@@ -1,0 +1,94 @@
+"""Whose bucket a session has mounted, and what becomes of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from shared import names
+from shared.errors import InvalidRequest, ProvisioningFailed
+from shared.models import Caller, Session, SessionSpec, State, Storage
+from shared.reconcile import Deed, Reconciler
+from tests.unit.shared.test_sessions import ME, SPEC, House
+
+KEEP = replace(SPEC, storage=Storage(keep=True))
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def with_bucket(name: str) -> SessionSpec:
+    return replace(SPEC, storage=Storage(bucket=name, keep=True))
+
+
+async def ended(house: House, spec: SessionSpec) -> Session:
+    """A session that ran and is gone."""
+    session = await house.running(spec)
+    await house.sessions.delete(ME, session.id)
+    await house.deliver()
+    assert session.id not in house.store.documents
+    return session
+
+
+async def test_a_session_without_a_bucket_is_given_its_own_which_goes_with_it(house: House) -> None:
+    session = await house.running()
+    assert house.provider.made[session.id]["BUCKET_NAME"] == names.bucket_name(session.id)
+    await house.sessions.delete(ME, session.id)
+    await house.deliver()
+    assert house.is_empty()
+
+
+async def test_an_existing_bucket_is_mounted_and_left_as_it_was(house: House) -> None:
+    house.buckets.others.add("datasets")
+    session = await ended(house, with_bucket("datasets"))
+    assert session.details["bucket_name"] == "datasets"
+    assert not house.buckets.made
+    assert house.buckets.others == {"datasets"}
+
+
+async def test_a_bucket_that_is_not_there_is_refused_by_name_and_nothing_is_made(house: House) -> None:
+    with pytest.raises(InvalidRequest, match=r"storage\.bucket: got 'datasets', which does not exist"):
+        await house.sessions.create(ME, with_bucket("datasets"))
+    assert house.is_empty()
+
+
+async def test_a_bucket_that_is_kept_outlives_its_session_and_the_reconciler(house: House) -> None:
+    session = await ended(house, KEEP)
+    assert house.buckets.made == {session.id}
+    house.clock.advance(minutes=5)
+    assert [action async for action in Reconciler(house.ports).run()] == []
+    assert house.buckets.made == {session.id}
+
+
+async def test_a_kept_bucket_is_its_tenants_to_mount(house: House) -> None:
+    bucket = names.bucket_name((await ended(house, KEEP)).id)
+    house.clock.advance(minutes=5)
+    session = await house.running(with_bucket(bucket))
+    assert session.details["bucket_name"] == bucket
+    for stranger in (Caller("other", "key"), Caller("default", "key", namespaces=frozenset({"elsewhere"}))):
+        with pytest.raises(InvalidRequest, match="another session's"):
+            await house.sessions.create(stranger, replace(with_bucket(bucket), namespace="elsewhere"))
+
+
+async def test_a_live_sessions_bucket_is_nobody_elses_to_mount(house: House) -> None:
+    session = await house.running()
+    with pytest.raises(InvalidRequest, match="another session's"):
+        await house.sessions.create(ME, with_bucket(names.bucket_name(session.id)))
+
+
+async def test_a_session_that_never_ran_keeps_nothing(house: House) -> None:
+    session = await house.sessions.create(ME, KEEP)
+    house.provider.fault = ProvisioningFailed("no such image")
+    await house.deliver()
+    assert house.store.documents[session.id].state is State.FAILED
+    assert not house.buckets.made
+    assert not house.store.kept
+
+
+async def test_a_bucket_that_nobody_kept_is_still_an_orphan(house: House) -> None:
+    session = await house.running(KEEP)
+    house.buckets.made.add("ws-ghost-user-1700000000")
+    actions = [(action.deed, action.target) async for action in Reconciler(house.ports).run()]
+    assert actions == [(Deed.DELETE_BUCKET, "ws-ghost-user-1700000000")]
+    assert house.buckets.made == {session.id}
