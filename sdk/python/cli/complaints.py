@@ -35,8 +35,8 @@ def sentence(exc: OnMemOSError) -> str:
     """An error in one line: the service's sentence, what it says of single fields, and what to quote when asking."""
     if not isinstance(exc, APIError):
         return one_line(str(exc))
-    complaints = (f"{field}: {complaint}" for field, all_of in exc.errors.items() for complaint in all_of)
-    said = "; ".join([exc.detail, *(complaint for complaint in complaints if complaint not in exc.detail)])
+    unsaid = {field: all_of for field, all_of in exc.errors.items() if f"{field}: " not in exc.detail}
+    said = "; ".join([exc.detail, *(f"{field}: {complaint}" for field in unsaid for complaint in unsaid[field])])
     facts = [f"{exc.status} {exc.code}" if exc.code else str(exc.status)]
     if exc.request_id:
         facts.append(f"request {exc.request_id}")

@@ -10,7 +10,7 @@ from .creation import creation
 from .grammar import Carrier, examples, spoken
 from .invocation import Invocation, json_option, pass_invocation
 from .lifetime import temporary_session
-from .names import complete_session
+from .names import session_argument
 from .progress import waiting
 from .values import Duration, Pair
 
@@ -79,7 +79,7 @@ def run(
         "onmemos exec ws-demo-me-1756062811 --stdin -- python - < program.py",
     ),
 )
-@click.argument("session_id", metavar="ID", shell_complete=complete_session)
+@session_argument
 @timeout_option
 @click.option("--cwd", metavar="PATH", help="Where the command runs. [/workspace]")
 @click.option("--env", "-e", type=Pair(inherits=True), multiple=True, metavar="K=V", help="A variable; K: as here.")

@@ -8,7 +8,7 @@ import click
 from .grammar import Group, examples
 from .invocation import Invocation, json_option, pass_invocation
 from .output import note, since
-from .values import Duration, Moment
+from .values import Duration, Id, Moment
 
 SCOPES = ("sessions", "admin")
 
@@ -73,7 +73,7 @@ def ls(invocation: Invocation) -> None:
 
 
 @keys.command(epilog=examples("onmemos keys revoke key-1f6c"))
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID", type=Id())
 @json_option
 @pass_invocation
 def revoke(invocation: Invocation, *, key_id: str) -> None:

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from ..errors import OnMemOSError
 from .deployment import deployment
+from .values import Id
 
 if TYPE_CHECKING:
     from ..client import OnMemOSClient
@@ -28,6 +29,8 @@ def complete_template(ctx: click.Context, _: click.Parameter, incomplete: str) -
     """Templates that can be used here."""
     return _offered(ctx, incomplete, _templates)
 
+
+session_argument = click.argument("session_id", metavar="ID", type=Id(), shell_complete=complete_session)
 
 Found = Iterator[tuple[str, str]]
 

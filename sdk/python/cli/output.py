@@ -107,8 +107,8 @@ def since(moment: str | None, now: datetime | None = None) -> str:
     if moment is None:
         return "-"
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
-    amount = next((f"{abs(seconds) // size:.0f}{unit}" for unit, size in UNITS.items() if abs(seconds) >= size), "0s")
-    return amount if seconds >= 0 else f"in {amount}"
+    size, unit = next(((size, unit) for unit, size in UNITS.items() if abs(seconds) >= size), (1, "s"))
+    return f"{seconds // size:.0f}{unit}" if seconds >= 0 else f"in {-seconds / size:.0f}{unit}"
 
 
 def pairs(mapping: Mapping[str, object] | None) -> str:

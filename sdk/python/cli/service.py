@@ -7,7 +7,7 @@ import click
 from .creation import creation
 from .grammar import Command, examples
 from .invocation import Invocation, json_option, pass_invocation
-from .names import complete_session
+from .names import session_argument
 from .output import pairs, since
 
 
@@ -60,7 +60,7 @@ def plan(invocation: Invocation, *, spec: dict[str, Any]) -> None:
 
 
 @click.command(cls=Command, epilog=examples("onmemos connect ws-demo-me-1756062811 --json | jq -r .ticket"))
-@click.argument("session_id", metavar="ID", shell_complete=complete_session)
+@session_argument
 @json_option
 @pass_invocation
 def connect(invocation: Invocation, *, session_id: str) -> None:

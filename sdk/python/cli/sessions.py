@@ -12,10 +12,10 @@ from .complaints import REFUSED, Complaint, complain, sentence
 from .creation import PROVIDERS, creation
 from .grammar import Group, examples
 from .invocation import Invocation, json_option, pass_invocation
-from .names import complete_session
+from .names import complete_session, session_argument
 from .output import note, pairs, since
 from .progress import waiting
-from .values import Duration, minutes
+from .values import Duration, Id, minutes
 
 STATUSES = ("provisioning", "running", "suspended", "failed")
 PAGE = 1000  # the most that the API gives at once
@@ -75,7 +75,7 @@ def ls(invocation: Invocation, /, *, limit: int, **where: str | None) -> None:
 
 
 @sessions.command(epilog=examples("onmemos sessions get ws-demo-me-1756062811"))
-@click.argument("session_id", metavar="ID", shell_complete=complete_session)
+@session_argument
 @json_option
 @pass_invocation
 def get(invocation: Invocation, *, session_id: str) -> None:
@@ -104,7 +104,7 @@ def create(invocation: Invocation, *, spec: dict[str, Any], wait: float | None) 
 
 
 @sessions.command(epilog=examples("onmemos sessions extend ws-demo-me-1756062811 --ttl 2h"))
-@click.argument("session_id", metavar="ID", shell_complete=complete_session)
+@session_argument
 @click.option(
     "--ttl", type=Duration("m"), required=True, metavar="TIME", help="How long from now: 90 (minutes), 12h, 7d."
 )
@@ -123,7 +123,7 @@ def extend(invocation: Invocation, *, session_id: str, ttl: float) -> None:
         "onmemos sessions rm --all --namespace demo --yes",
     )
 )
-@click.argument("session_ids", nargs=-1, metavar="[ID]...", shell_complete=complete_session)
+@click.argument("session_ids", nargs=-1, type=Id(), metavar="[ID]...", shell_complete=complete_session)
 @click.option("--all", "everything", is_flag=True, help="All of your sessions, or those that the filters leave.")
 @filters
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")

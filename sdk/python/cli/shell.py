@@ -9,7 +9,7 @@ from ..errors import ConnectionLost
 from .complaints import Complaint
 from .grammar import Command, examples
 from .invocation import Invocation, pass_invocation
-from .names import complete_session
+from .names import session_argument
 from .output import written
 from .progress import waiting
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     cls=Command,
     epilog=examples("onmemos shell ws-demo-me-1756062811", "onmemos shell ws-demo-me-1756062811 < commands.txt"),
 )
-@click.argument("session_id", metavar="ID", shell_complete=complete_session)
+@session_argument
 @pass_invocation
 def shell(invocation: Invocation, *, session_id: str) -> None:
     """Open a terminal in a session.

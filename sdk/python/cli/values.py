@@ -65,6 +65,17 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class Id(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
+    """The id of something. Ids that would address something else are refused here."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in {"", ".", ".."}:
+            self.fail(f"got {value!r}, wanted an id", param, ctx)
+        return str(value)
+
+
 def minutes(seconds: float) -> int:
     """Whole minutes, never fewer than were asked for."""
     return math.ceil(seconds / 60)
