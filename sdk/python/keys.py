@@ -30,8 +30,8 @@ class KeyOperations(Calls):
         """
         body = given(
             name=name,
-            scopes=_listed(scopes),
-            namespaces=_listed(namespaces),
+            scopes=_listed("scopes", scopes),
+            namespaces=_listed("namespaces", namespaces),
             expires_at=_written(expires_at),
             tenant=tenant,
         )
@@ -48,9 +48,9 @@ class KeyOperations(Calls):
         return await self._link.call(RevokedKeyDict, "DELETE", path_to("keys", key_id=key_id), idempotent=True)
 
 
-def _listed(words: Sequence[str] | None) -> list[str] | None:
+def _listed(field: str, words: Sequence[str] | None) -> list[str] | None:
     if isinstance(words, str):
-        raise TypeError(f"got the string {words!r}, wanted a list of strings")
+        raise TypeError(f"{field}: got the string {words!r}, wanted a list of strings")
     return None if words is None else list(words)
 
 

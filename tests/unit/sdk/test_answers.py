@@ -9,6 +9,7 @@ import pytest
 import sdk.python as onmemos
 from sdk.python import answers
 from sdk.python.errors import APIError, CommandFailed, OnMemOSError
+from sdk.python.transport import SocketClosed
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -32,6 +33,7 @@ def refused(status: int, **how: object) -> APIError:
         (403, onmemos.Forbidden),
         (404, onmemos.NotFound),
         (409, onmemos.Conflict),
+        (410, onmemos.SessionEnded),
         (418, APIError),
         (429, onmemos.RateLimited),
         (500, onmemos.ServerError),
@@ -45,6 +47,12 @@ def test_each_status_has_its_class(status: int, kind: type[APIError]) -> None:
     error = refused(status, json={"detail": "no", "code": "stable"})
     assert type(error) is kind
     assert (error.status, error.detail, error.code) == (status, "no", "stable")
+
+
+def test_a_session_that_failed_has_a_class_of_its_own_among_the_conflicts() -> None:
+    error = refused(409, json={"detail": "no image", "code": "session_failed"})
+    assert type(error) is onmemos.SessionFailed
+    assert isinstance(error, onmemos.Conflict)
 
 
 def test_an_error_carries_the_fields_and_the_request_id() -> None:
@@ -116,7 +124,9 @@ def test_a_failure_of_the_service_may_have_been_carried_out_unless_it_says_other
     "error",
     [
         onmemos.NotFound(404, "gone", "session_not_found", {"id": ["no"]}, "r-1", 2.0),
+        onmemos.SessionEnded(410, "deleted", "session_ended"),
         onmemos.ConnectTimeout("slow"),
+        SocketClosed(1012, "restarting"),
         CommandFailed({"stdout": "a", "stderr": "b", "returncode": 3, "success": False}),
     ],
 )

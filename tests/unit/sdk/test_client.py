@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +162,8 @@ def test_the_package_works_under_its_installed_name(installed: ModuleType) -> No
     assert installed.OnMemOSClient.health.__doc__ == OnMemOSClient.health.__doc__
     assert sorted(installed.__all__) == sorted(sdk.python.__all__)
     assert all(hasattr(installed, name) for name in installed.__all__)
+
+
+def test_importing_the_package_does_not_import_what_only_shells_need() -> None:
+    code = "import sys, sdk.python; sys.exit(any(name.split('.')[0] == 'websockets' for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(sdk.python.__file__).parents[2])

@@ -1,10 +1,12 @@
 """What each operation sends, and what it makes of the answer."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from sdk.python.errors import CommandFailed
+from sdk.python.errors import CommandFailed, ConnectError, ConnectionLost, Forbidden, OnMemOSError
 from sdk.python.version import __version__
-from tests.unit.sdk.scripted import ScriptedClient, ok
+from tests.unit.sdk.scripted import ScriptedClient, Turn, ok, refusal
 
 RESULT = {"stdout": "", "stderr": "", "returncode": 0, "success": True}
 
@@ -118,3 +120,123 @@ def test_an_id_that_would_address_something_else_is_refused(session_id: str) -> 
 def test_a_session_given_for_its_id_is_a_clear_error() -> None:
     with pytest.raises(TypeError, match=r"session_id: got a dict, wanted a string such as session\['id'\]"):
         ScriptedClient().delete_session({"id": "s"})  # type: ignore[arg-type]
+
+
+def sent(client: ScriptedClient) -> tuple[str, str]:
+    return client.last.method, client.last.url.removeprefix("http://service")
+
+
+def test_a_plan_is_asked_for_as_a_session_is() -> None:
+    client = ScriptedClient(ok(provider="gke", reasons=["long_lived"]))
+    assert client.plan_session({"template": "python"}, long_lived=True)["provider"] == "gke"
+    assert sent(client) == ("POST", "/v1/sessions:plan")
+    assert client.last.json == {"template": "python", "long_lived": True}
+
+
+def test_an_update_sends_what_changes() -> None:
+    client = ScriptedClient(ok(id="s"), ConnectionLost("reset"), ok(id="s"))
+    client.update_session("s", labels={"team": "a"})
+    assert client.last.json == {"labels": {"team": "a"}}
+    client.update_session("s", ttl_minutes=30)
+    assert client.last.json == {"ttl_minutes": 30}
+    assert sent(client) == ("PATCH", "/v1/sessions/s")
+    assert len(client.transport.requests) == 3
+
+
+def test_connecting_waits_for_a_session_that_starts() -> None:
+    client = ScriptedClient(ok(url="http://agent"))
+    client.connect_session("s")
+    assert sent(client) == ("GET", "/v1/sessions/s/connect")
+    assert client.last.timeout_s == 120 + 30
+
+
+def test_templates_are_listed() -> None:
+    client = ScriptedClient(ok(templates=[{"name": "go"}]))
+    assert client.list_templates()["templates"][0]["name"] == "go"
+    assert sent(client) == ("GET", "/v1/templates")
+
+
+def test_a_key_is_made_with_what_was_given() -> None:
+    client = ScriptedClient(ok(id="k", key="secret"), ok(id="k", key="secret"))
+    assert client.create_key("ci")["key"] == "secret"
+    assert (sent(client), client.last.json) == (("POST", "/v1/keys"), {"name": "ci"})
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    client.create_key("ci", scopes=("sessions",), namespaces=["n"], expires_at=noon, tenant="t")
+    body = {"scopes": ["sessions"], "namespaces": ["n"], "expires_at": "2026-11-23T12:00:00+00:00", "tenant": "t"}
+    assert client.last.json == {"name": "ci", **body}
+
+
+@pytest.mark.parametrize("fault", [ConnectionLost("reset"), refusal(503), refusal(502)], ids=repr)
+def test_a_key_that_may_have_been_made_is_not_made_again(fault: Turn) -> None:
+    client = ScriptedClient(fault, ok(id="k", key="secret"))
+    with pytest.raises(OnMemOSError) as caught:
+        client.create_key("ci")
+    assert caught.value.may_have_executed
+    assert len(client.transport.requests) == 1
+
+
+def test_a_key_that_surely_was_not_made_is_asked_for_again() -> None:
+    client = ScriptedClient(ConnectError("refused"), refusal(429), ok(id="k", key="secret"))
+    assert client.create_key("ci")["id"] == "k"
+
+
+def test_a_keys_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expires_at: got 2026-11-23T12:00:00, wanted a datetime with a time zone"):
+        ScriptedClient().create_key("ci", expires_at=datetime(2026, 11, 23, 12))  # noqa: DTZ001
+
+
+def test_one_string_is_no_list_of_scopes() -> None:
+    with pytest.raises(TypeError, match="scopes: got the string 'admin', wanted a list of strings"):
+        ScriptedClient().create_key("ci", scopes="admin")
+
+
+def test_keys_are_listed_and_revoked() -> None:
+    client = ScriptedClient(ok(keys=[{"id": "k"}]), ok(id="k/1", success=True), refusal(403, code="forbidden"))
+    assert client.list_keys()["keys"][0]["id"] == "k"
+    assert sent(client) == ("GET", "/v1/keys")
+    assert client.revoke_key("k/1")["success"]
+    assert sent(client) == ("DELETE", "/v1/keys/k%2F1")
+    with pytest.raises(Forbidden):
+        client.revoke_key("k")
+    with pytest.raises(ValueError, match="key_id: got ''"):
+        client.revoke_key("")
+
+
+def test_the_older_apis_workspaces_are_sessions() -> None:
+    client = ScriptedClient(
+        ConnectionLost("reset"), ok(id="s"), ok(workspaces=[{"id": "s"}], next_page_token=None), ok(id="s"), ok(id="s")
+    )
+    client.create_cloudrun_workspace({"template": "python"}, user="u", idempotency_key="mine")
+    assert (sent(client), client.last.json) == (
+        ("POST", "/v1/cloudrun/workspaces"),
+        {"template": "python", "user": "u"},
+    )
+    assert [request.headers["Idempotency-Key"] for request in client.transport.requests] == ["mine", "mine"]
+    assert client.list_cloudrun_workspaces(namespace="n")["workspaces"][0]["id"] == "s"
+    assert (sent(client), client.last.query) == (("GET", "/v1/cloudrun/workspaces"), {"namespace": "n"})
+    client.get_cloudrun_workspace("s")
+    assert sent(client) == ("GET", "/v1/cloudrun/workspaces/s")
+    client.delete_cloudrun_workspace("s")
+    assert sent(client) == ("DELETE", "/v1/cloudrun/workspaces/s")
+
+
+def test_the_older_apis_commands_travel_in_the_url_and_python_code_does_not() -> None:
+    client = ScriptedClient(ok(**RESULT), ok(**RESULT), ok(**RESULT), ok(**RESULT))
+    for action in ("execute", "runsh"):
+        getattr(client, f"{action}_cloudrun_workspace")("s", "ls -la", timeout=3)
+        assert sent(client) == ("POST", f"/v1/cloudrun/workspaces/s/{action}")
+        assert (client.last.query, client.last.json) == ({"command": "ls -la", "timeout": 3}, None)
+    client.runpython_cloudrun_workspace("s", "print(1)")
+    assert sent(client) == ("POST", "/v1/cloudrun/workspaces/s/runpython")
+    assert (client.last.query, client.last.json) == ({}, {"code": "print(1)", "timeout": 120})
+    assert client.last.timeout_s == 120 + 120 + 30
+    with pytest.raises(ValueError, match="workspace_id"):
+        client.execute_cloudrun_workspace("..", "ls")
+
+
+@pytest.mark.parametrize("name", ["execute", "runpython", "runsh"])
+def test_the_older_apis_commands_are_not_sent_again_when_they_may_have_run(name: str) -> None:
+    client = ScriptedClient(ConnectionLost("reset"), ok(**RESULT))
+    with pytest.raises(ConnectionLost):
+        getattr(client, f"{name}_cloudrun_workspace")("s", "x")
+    assert len(client.transport.requests) == 1
