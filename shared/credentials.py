@@ -4,7 +4,6 @@ A key or a ticket, each in a header or, for browsers' WebSockets, in the query. 
 before the query. Of several only the first counts, and no other is passed on.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -41,14 +40,13 @@ def credentials(scope: Scope) -> Credentials:
     parts: list[bytes] = scope["query_string"].split(b"&")
     rest = b"&".join(part for part in parts if _name(part) not in {KEY_QUERY, TICKET_QUERY})
     headers = tuple((name, value) for name, value in scope["headers"] if name not in WITHHELD)
-    if key := given.get(b"x-api-key") or next(_values(parts, KEY_QUERY), b""):
+    if key := given.get(b"x-api-key") or _first(parts, KEY_QUERY)[1]:
         return Credentials(key.decode("latin-1"), "", headers, rest)
     if ticket := given.get(TICKET_HEADER) or _bearer(given.get(b"authorization", b"")):
         return Credentials("", ticket.decode("latin-1"), (*headers, (TICKET_HEADER, ticket)), rest)
-    ticket = next(_values(parts, TICKET_QUERY), b"")
-    as_it_came = [rest] if rest else []
-    as_it_came += [part for part in parts if _name(part) == TICKET_QUERY][:1] if ticket else []
-    return Credentials("", ticket.decode("latin-1"), headers, b"&".join(as_it_came))
+    as_it_came, ticket = _first(parts, TICKET_QUERY)
+    query = b"&".join(part for part in (rest, as_it_came) if part)
+    return Credentials("", ticket.decode("latin-1"), headers, query)
 
 
 def _bearer(authorization: bytes) -> bytes:
@@ -56,11 +54,13 @@ def _bearer(authorization: bytes) -> bytes:
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
-def _values(parts: list[bytes], name: bytes) -> Iterator[bytes]:
+def _first(parts: list[bytes], name: bytes) -> tuple[bytes, bytes]:
+    """The first part of a query that gives the name a value: the part as it came, and the value."""
     for part in parts:
         value = _decoded(part.partition(b"=")[2])
         if value and _name(part) == name:
-            yield value
+            return part, value
+    return b"", b""
 
 
 def _name(part: bytes) -> bytes:

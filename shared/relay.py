@@ -155,7 +155,7 @@ class Relay:
         except passage.Refused as exc:
             if exc.status in NOT_THERE:
                 return await self._without_agent(session)
-            return Farewell(_close_code(exc.status), str(exc))
+            return Farewell(4000 + exc.status if 400 <= exc.status < 500 else passage.BAD_GATEWAY, str(exc))
         except (passage.Unreachable, passage.Lost):
             return await self._without_agent(session)
         end = await passage.first(passage.exchange(agent, receive, send), self._over(session_id))

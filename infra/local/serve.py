@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -48,6 +49,11 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _is_no_refused_handshake(record: logging.LogRecord) -> bool:
+    """uvicorn 0.54 takes a handshake that was refused with a status for one that was forgotten, and complains."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def server(app: Any) -> Server:
@@ -140,6 +146,7 @@ def main() -> None:
     parser.add_argument("--functions-fd", type=int, required=True, help="descriptor of the functions' listening socket")
     parser.add_argument("--sockets", type=Path, required=True, help="folder of the workspaces' Unix sockets")
     options = parser.parse_args()
+    logging.getLogger("uvicorn.error").addFilter(_is_no_refused_handshake)
     for module in LOADED_AHEAD:
         importlib.import_module(module)
     listeners = (socket.socket(fileno=options.gateway_fd), socket.socket(fileno=options.functions_fd))

@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from yarl import URL
 
 from infra.local.calls import Functions
 from infra.local.gateway import Gateway
@@ -150,3 +152,100 @@ async def test_a_client_that_leaves_takes_its_request_with_it(gateway: httpx.Asy
 async def test_what_no_service_can_be_called_is_not_looked_for(gateway: httpx.AsyncClient, service: str) -> None:
     answer = await gateway.get(f"/run/{service}/health")
     assert answer.status_code == 404
+
+
+@asynccontextmanager
+async def websocket_agent(sockets: Path, app: Any) -> AsyncIterator[None]:
+    """An ASGI application as the service's agent."""
+    (sockets / SERVICE).mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(sockets / SERVICE / "agent.sock"))
+    listener.listen()
+    web = server(app)
+    serving = asyncio.create_task(web.serve(sockets=[listener]))
+    yield
+    web.should_exit = True
+    await serving
+    listener.close()
+
+
+class Echo:
+    """A WebSocket that says what it was asked for, then echoes; `bye` closes it, `drop` ends it without a word."""
+
+    def __init__(self) -> None:
+        self.left: asyncio.Queue[int] = asyncio.Queue()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": "second"})
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        await send({"type": "websocket.send", "text": f"{scope['raw_path']} {scope['query_string']} {headers}"})
+        while (message := await receive())["type"] == "websocket.receive":
+            if message.get("text") == "bye":
+                await send({"type": "websocket.close", "code": 3003, "reason": "bye"})
+            elif message.get("text") == "drop":
+                return
+            else:
+                await send({"type": "websocket.send", "text": message.get("text"), "bytes": message.get("bytes")})
+        self.left.put_nowait(message["code"])
+
+
+@asynccontextmanager
+async def websocket(gateway: httpx.AsyncClient, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    url = URL(f"ws://{gateway.base_url.host}:{gateway.base_url.port}{path}", encoded=True)
+    headers = {"Authorization": "Bearer t"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, headers=headers, protocols=("first", "second")) as there,
+    ):
+        yield there
+
+
+async def test_a_websocket_passes_both_ways(gateway: httpx.AsyncClient, sockets: Path) -> None:
+    async with websocket_agent(sockets, Echo()), websocket(gateway, f"/run/{SERVICE}/a%2Fb?ticket=t%20") as there:
+        said = await there.receive_str(timeout=5)
+        assert said.startswith("b'/a%2Fb' b'ticket=t%20'")
+        assert "'authorization': 'Bearer t'" in said
+        assert there.protocol == "second"
+        await there.send_str("text")
+        assert await there.receive_str(timeout=5) == "text"
+        await there.send_bytes(b"\x00")
+        assert await there.receive_bytes(timeout=5) == b"\x00"
+        await there.send_str("bye")
+        assert (await there.receive(timeout=5)).extra == "bye"
+        assert there.close_code == 3003
+
+
+async def test_a_websocket_that_breaks_off_at_the_agent_breaks_off_here(
+    gateway: httpx.AsyncClient, sockets: Path
+) -> None:
+    async with websocket_agent(sockets, Echo()), websocket(gateway, f"/run/{SERVICE}/x") as there:
+        await there.receive_str(timeout=5)
+        await there.send_str("drop")
+        ended = await there.receive(timeout=5)
+        assert ended.type is aiohttp.WSMsgType.CLOSED  # the connection's end, and no close frame
+
+
+async def test_the_clients_close_code_reaches_the_agent(gateway: httpx.AsyncClient, sockets: Path) -> None:
+    agent = Echo()
+    async with websocket_agent(sockets, agent):
+        async with websocket(gateway, f"/run/{SERVICE}/x") as there:
+            await there.receive_str(timeout=5)
+            await there.close(code=4000)
+        assert await asyncio.wait_for(agent.left.get(), 5) == 4000
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+@pytest.mark.parametrize(("service", "status"), [(SERVICE, 403), ("onmemos-ws-nobody-1", 503), ("A", 404)])
+async def test_a_handshake_that_fails_is_answered_with_a_status(
+    gateway: httpx.AsyncClient, sockets: Path, service: str, status: int
+) -> None:
+    async with websocket_agent(sockets, refuse):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with websocket(gateway, f"/run/{service}/v1/shell"):
+                pass
+        assert refused.value.status == status
