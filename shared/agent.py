@@ -46,7 +46,7 @@ class HttpAgents:
         return str((await self._health(session))["boot_id"])
 
     async def idle_s(self, session: Session) -> float:
-        return float((await self._health(session))["idle_s"])
+        return float((await self._health(session)).get("idle_s", 0.0))  # an older agent's does not say
 
     async def _health(self, session: Session) -> dict[str, Any]:
         try:

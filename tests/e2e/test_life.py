@@ -1,4 +1,4 @@
-"""What happens to sessions over time: restarts, expiry, other tenants, faults, and what is left when they are gone."""
+"""What happens to sessions over time: restarts, faults, and what is left when they are gone."""
 
 import asyncio
 import concurrent.futures
@@ -6,106 +6,22 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
 
 import grpc.aio
 import httpx
-import psutil
 import pytest
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import run_v2, tasks_v2
-from google.cloud.firestore_v1 import Client as Firestore
+from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 from google.cloud.storage import Client as Storage
-from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
 from sdk.python.client import OnMemOSClient
-from sdk.python.errors import NotFound
-from shared.keys import digest
+from tests.e2e.remains import Remains, Stack, is_gone, processes_of, until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
 CYCLES, CLIENTS = 200, 8
-
-
-class Stack(Protocol):
-    """What the fixture gives."""
-
-    base_url: str
-    api_key: str
-    home: Path
-    environment: dict[str, str]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> float:
-    """Ask until it is so; how long it took. Bounded, with growing pauses."""
-    began, pause = time.monotonic(), 0.005
-    while not condition():
-        waited = time.monotonic() - began
-        assert waited < seconds, f"{what}: not after {seconds:g} s"
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.25)
-    return time.monotonic() - began
-
-
-def is_gone(client: OnMemOSClient, session_id: str) -> bool:
-    try:
-        client.get_session(session_id)
-    except NotFound:
-        return True
-    return False
-
-
-class Remains:
-    """Everything that sessions leave behind, asked of the emulators by Google's own clients."""
-
-    def __init__(self, stack: Stack, mark: str) -> None:
-        self._env, self._home, self._mark = stack.environment, stack.home, mark
-        self._project = self._env["GOOGLE_CLOUD_PROJECT"]
-        self._parent = f"projects/{self._project}/locations/{self._env['ONMEMOS_LOCATION']}"
-
-    def found(self) -> dict[str, list[str]]:
-        """What carries the mark, by kind; an empty dictionary when nothing does."""
-        everything = {
-            "documents": self._documents(),
-            "buckets": self._buckets(),
-            "services": asyncio.run(self._services()),
-            "tasks": asyncio.run(self._tasks()),
-            "folders": [name for _, names, _ in os.walk(self._home) for name in names if self._mark in name],
-            "processes": self._processes(),
-        }
-        return {kind: names for kind, names in everything.items() if names}
-
-    def _documents(self) -> list[str]:
-        os.environ["FIRESTORE_EMULATOR_HOST"] = self._env["FIRESTORE_EMULATOR_HOST"]
-        firestore = Firestore(project=self._project, credentials=AnonymousCredentials())
-        return [one.id for one in firestore.collection("sessions").list_documents() if self._mark in one.id]
-
-    def _buckets(self) -> list[str]:
-        options = {"api_endpoint": self._env["STORAGE_EMULATOR_HOST"]}
-        storage = Storage(self._project, credentials=AnonymousCredentials(), client_options=options)
-        return [bucket.name for bucket in storage.list_buckets() if self._mark in str(bucket.name)]
-
-    async def _services(self) -> list[str]:
-        async with grpc.aio.insecure_channel(self._env["CLOUD_RUN_EMULATOR_HOST"]) as channel:
-            client = run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel))
-            services = await client.list_services(parent=self._parent)
-            return [service.name async for service in services if self._mark in service.name]
-
-    async def _tasks(self) -> list[str]:
-        async with grpc.aio.insecure_channel(self._env["CLOUD_TASKS_EMULATOR_HOST"]) as channel:
-            client = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
-            queues = [queue.name async for queue in await client.list_queues(parent=self._parent)]
-            found = [task.name for queue in queues async for task in await client.list_tasks(parent=queue)]
-            return [name for name in found if self._mark in name]
-
-    def _processes(self) -> list[str]:
-        return [" ".join(process.info["cmdline"]) for process in processes_of(self._mark)]
 
 
 @pytest.fixture
@@ -143,19 +59,6 @@ def test_a_workspace_that_dies_comes_back_with_its_files_and_says_so(stack: Stac
         client.delete_session(session["id"])
 
 
-def processes_of(mark: str) -> list[psutil.Process]:
-    """The processes in whose session's name, or in whose command line, the mark stands."""
-    return [
-        process
-        for process in psutil.process_iter(["pid", "cmdline", "environ"])
-        if process.pid != os.getpid()
-        and (
-            mark in " ".join(process.info["cmdline"] or [])
-            or mark in (process.info["environ"] or {}).get("WORKSPACE_ID", "")
-        )
-    ]
-
-
 def test_a_service_that_was_deleted_outside_is_a_failed_session(stack: Stack, mark: str) -> None:
     async def delete_service(name: str) -> None:
         async with grpc.aio.insecure_channel(stack.environment["CLOUD_RUN_EMULATOR_HOST"]) as channel:
@@ -171,37 +74,6 @@ def test_a_service_that_was_deleted_outside_is_a_failed_session(stack: Stack, ma
         assert seen["status"] == "failed"
         assert "lost" in str(seen["error"])
         client.delete_session(session["id"])
-
-
-def test_at_expiry_the_session_and_all_of_it_go_within_five_seconds(stack: Stack, mark: str) -> None:
-    with OnMemOSClient(stack.base_url, stack.api_key) as client:
-        session = client.create_session({"namespace": mark, "user": "dev", "ttl_minutes": 1})
-        expires_at = datetime.fromisoformat(session["expires_at"])
-        remains = Remains(stack, mark)
-        until(lambda: not remains.found(), "the session is gone", 90)
-        assert (datetime.now(UTC) - expires_at).total_seconds() < 5
-        assert is_gone(client, session["id"])
-
-
-def test_another_tenant_cannot_tell_that_a_session_exists(stack: Stack, mark: str) -> None:
-    os.environ["FIRESTORE_EMULATOR_HOST"] = stack.environment["FIRESTORE_EMULATOR_HOST"]
-    firestore = Firestore(project=stack.environment["GOOGLE_CLOUD_PROJECT"], credentials=AnonymousCredentials())
-    firestore.collection("keys").document(digest(mark)).set({"tenant": mark, "name": "x", "scopes": ["sessions"]})
-    with (
-        OnMemOSClient(stack.base_url, stack.api_key) as mine,
-        OnMemOSClient(stack.base_url, mark) as theirs,
-    ):
-        session = mine.create_session({"namespace": mark, "user": "dev"}, wait=0)
-        calls: list[Callable[[], Any]] = [
-            lambda: theirs.get_session(session["id"]),
-            lambda: theirs.execute_session(session["id"], "id"),
-            lambda: theirs.delete_session(session["id"]),
-        ]
-        for call in calls:
-            with pytest.raises(NotFound, match="Session not found"):
-                call()
-        assert list(theirs.iter_sessions(namespace=mark)) == []
-        mine.delete_session(session["id"])
 
 
 def test_reconcile_removes_what_has_no_session_and_nothing_else(stack: Stack, mark: str) -> None:
