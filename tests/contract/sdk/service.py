@@ -1,7 +1,7 @@
-"""A small service that speaks the API's contract over real HTTP, and a wire to it that can be made to fail.
+"""A small service that speaks the API's contract over real HTTP, an agent beside it, and wires to both that can fail.
 
-The wire is a TCP proxy: each request takes the next fault from its script, or passes. What reached the service is noted
-there, so a test can tell a command that ran twice from one that was sent twice.
+A wire is a TCP proxy: each request takes the next fault from its script, or passes. What reached the service or the
+agent is noted there, so a test can tell a command that ran twice from one that was sent twice.
 """
 
 import asyncio
@@ -9,9 +9,10 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
@@ -19,7 +20,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from tests.contract.sdk.agent import PREFIX, RAN, Agent, shell, terminal
 
 KEY = "your-api-key"
 
@@ -48,12 +52,17 @@ class Answer:
 
 
 class Service:
-    """Sessions in a dict, commands in a list."""
+    """Sessions in a dict, commands in a list. `agent_url`: what connect says; `lifetime_s`: of a ticket."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: Agent) -> None:
         self.sessions: dict[str, dict[str, Any]] = {}
         self.commands: list[str] = []
         self.keys: dict[str, str] = {}
+        self.connects = 0
+        self.agent = agent
+        self.agent_url: str | None = None
+        self.lifetime_s = 300.0
+        self.first_status = "running"
         self.app = Starlette(
             routes=[
                 Route("/health", self.health),
@@ -62,6 +71,12 @@ class Service:
                 Route("/v1/sessions/{id}", self.get, methods=["GET"]),
                 Route("/v1/sessions/{id}", self.delete, methods=["DELETE"]),
                 Route("/v1/sessions/{id}/execute", self.execute, methods=["POST"]),
+                Route("/v1/sessions/{id}/connect", self.connect, methods=["GET"]),
+                WebSocketRoute("/v1/sessions/{id}/shell", self.shell),
+                WebSocketRoute("/v1/sessions/{id}/terminal", self.terminal),
+                Route("/v1/cloudrun/workspaces", self.create, methods=["POST"]),
+                Route("/v1/cloudrun/workspaces/{id}", self.delete, methods=["DELETE"]),
+                Route("/v1/cloudrun/workspaces/{id}/runpython", self.run_python, methods=["POST"]),
             ]
         )
 
@@ -76,7 +91,7 @@ class Service:
             errors = {"template": ["missing"]}
             return _refusal(400, "invalid_request", "template: missing", errors=errors)
         session_id = self.keys.setdefault(request.headers["idempotency-key"], f"ws-{len(self.sessions)}")
-        session = {**body, "id": session_id, "status": "running", "wait": request.query_params.get("wait")}
+        session = {**body, "id": session_id, "status": self.first_status, "wait": request.query_params.get("wait")}
         self.sessions[session_id] = session
         return JSONResponse(session, 201)
 
@@ -88,6 +103,8 @@ class Service:
 
     async def get(self, request: Request) -> Response:
         session = self.sessions.get(request.path_params["id"])
+        if session and session.get("status") == "provisioning":
+            session["status"] = "running"
         return JSONResponse(session) if session else _refusal(404, "session_not_found", "Session not found")
 
     async def delete(self, request: Request) -> Response:
@@ -99,7 +116,39 @@ class Service:
     async def execute(self, request: Request) -> Response:
         body = await request.json()
         self.commands.append(body["command"])
-        return JSONResponse({"stdout": "hi\n" * 1000, "stderr": "", "returncode": 0, "success": True})
+        return JSONResponse(RAN)
+
+    async def run_python(self, request: Request) -> Response:
+        self.commands.append((await request.json())["code"])
+        return JSONResponse(RAN)
+
+    async def connect(self, request: Request) -> Response:
+        self.connects += 1
+        if request.path_params["id"] not in self.sessions:
+            return _refusal(404, "session_not_found", "Session not found")
+        ticket = f"ticket-{self.connects}"
+        self.agent.tickets.add(ticket)
+        expires_at = (datetime.now(UTC) + timedelta(seconds=self.lifetime_s)).isoformat()
+        url = self.agent_url
+        websocket = url and f"ws{url.removeprefix('http')}/v1/shell"
+        return JSONResponse(
+            {"url": url, "websocket": websocket, "ticket": ticket, "expires_at": expires_at, "ssh": None}
+        )
+
+    async def shell(self, socket: WebSocket) -> None:
+        await self._relayed(socket, shell)
+
+    async def terminal(self, socket: WebSocket) -> None:
+        await self._relayed(socket, terminal)
+
+    async def _relayed(self, socket: WebSocket, serve: Callable[..., Awaitable[None]]) -> None:
+        await socket.accept()
+        if socket.headers.get("x-api-key") != KEY:
+            await socket.close(4401, "X-API-Key: wrong")
+        elif socket.path_params["id"] not in self.sessions:
+            await socket.close(4404, "Session not found")
+        else:
+            await serve(socket, self.commands)
 
 
 class Wire:
@@ -109,17 +158,40 @@ class Wire:
         self.script: deque[Fault | Answer] = deque()
         self.requests = 0
         self.connections = 0
+        self.ended = threading.Semaphore(0)  # released when a connection is closed on this side
         self._upstream = upstream
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """Reset all connections that are open now; from any thread."""
+        done = threading.Event()
+
+        def reset() -> None:
+            for writer in self._writers:
+                _reset(writer)
+            done.set()
+
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(reset)
+        assert done.wait(5)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._loop = asyncio.get_running_loop()
+        ended = self.ended  # of this test, though the connection may outlast it
+        self._writers.add(writer)
         try:
             while await self._pass(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client left
         finally:
+            self._writers.discard(writer)
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            ended.release()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request; whether the connection lives on."""
@@ -131,6 +203,9 @@ class Wire:
             return False
         if turn is Fault.RESET_BEFORE:
             _reset(writer)
+            return False
+        if b"\r\nupgrade: websocket" in request.lower():
+            await self._pump(request, reader, writer)
             return False
         answer = await self._forward(request)
         if turn is Fault.SILENCE:
@@ -147,6 +222,16 @@ class Wire:
         writer.write(answer)
         return True
 
+    async def _pump(self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A WebSocket: bytes in both directions until one side ends."""
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        with closing(upstream_writer):
+            upstream_writer.write(request)
+            ways = [_copy(reader, upstream_writer), _copy(upstream_reader, writer)]
+            _, pending = await asyncio.wait(map(asyncio.ensure_future, ways), return_when=asyncio.FIRST_COMPLETED)
+            for way in pending:
+                way.cancel()
+
     async def _forward(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._upstream)
         with closing(writer):
@@ -158,6 +243,15 @@ async def _read_message(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
     return head + await reader.readexactly(int(fields.get(b"content-length", 0)))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    except ConnectionError:
+        pass
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -174,30 +268,56 @@ def _refusal(status: int, code: str, detail: str, **more: Any) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running service and its wire; `url` leads through the wire."""
+    """A running service and an agent, each with its wire; `url` and `agent_url` lead through the wires."""
 
     service: Service
     wire: Wire
     url: str
+    agent: Agent
+    agent_wire: Wire
+    agent_url: str
+
+    def reset(self) -> None:
+        """As new: no session, no fault, and connect shows the way to the agent."""
+        for state in (self.service.sessions, self.service.commands, self.service.keys, self.wire.script):
+            state.clear()
+        for noted in (self.agent.tickets, self.agent.commands, self.agent.seen, self.agent_wire.script):
+            noted.clear()
+        for wire in (self.wire, self.agent_wire):
+            wire.requests = wire.connections = 0
+            wire.ended = threading.Semaphore(0)
+        self.service.connects = 0
+        self.service.agent_url = self.agent_url
+        self.service.lifetime_s = 300.0
+        self.service.first_status = "running"
 
 
 @contextmanager
 def running() -> Iterator[Stack]:
-    """Both on ephemeral ports of 127.0.0.1, in one thread of their own."""
-    service = Service()
-    listener = socket.create_server(("127.0.0.1", 0))
-    wire = Wire(listener.getsockname()[1])
-    wire_listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", log_config=None))
+    """All on ephemeral ports of 127.0.0.1, in one thread of their own."""
+    agent = Agent()
+    service = Service(agent)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    wires = [Wire(listener.getsockname()[1]) for listener in listeners]
+    wire_listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    configs = [
+        uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio") for app in (service.app, agent.app)
+    ]
+    servers = [uvicorn.Server(config) for config in configs]
 
     async def serve() -> None:
-        async with await asyncio.start_server(wire.serve, sock=wire_listener):
-            await server.serve([listener])
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            for wire, wire_listener in zip(wires, wire_listeners, strict=True):
+                await stack.enter_async_context(await asyncio.start_server(wire.serve, sock=wire_listener))
+            for server, listener in zip(servers, listeners, strict=True):
+                tasks.create_task(server.serve([listener]))
 
     thread = threading.Thread(target=asyncio.run, args=[serve()])
     thread.start()
+    url, agent_root = (f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in wire_listeners)
     try:
-        yield Stack(service, wire, f"http://127.0.0.1:{wire_listener.getsockname()[1]}")
+        yield Stack(service, wires[0], url, agent, wires[1], agent_root + PREFIX)
     finally:
-        server.should_exit = True
+        for server in servers:
+            server.should_exit = True
         thread.join(10)

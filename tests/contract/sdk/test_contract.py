@@ -62,6 +62,6 @@ def test_one_blocking_client_serves_many_threads(stack: Stack) -> None:
         for step in range(5):
             client.execute_session("ws-0", f"{n}.{step}")
 
-    with onmemos.OnMemOSClient(stack.url, KEY) as client, ThreadPoolExecutor(8) as threads:
+    with onmemos.OnMemOSClient(stack.url, KEY, direct=False) as client, ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
     assert sorted(stack.service.commands) == sorted(f"{n}.{step}" for n in range(8) for step in range(5))

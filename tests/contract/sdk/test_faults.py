@@ -131,6 +131,7 @@ def test_a_page_that_is_not_the_services_is_not_taken_for_an_answer(client: Face
 def test_a_connection_that_was_closed_while_idle_costs_nothing(client: Face, stack: Stack) -> None:
     stack.wire.script.append(Answer(200, b'{"status": "ok"}'))
     client("health")
+    assert stack.wire.ended.acquire(timeout=5)
     assert client("execute_session", "ws-0", "echo hi")["returncode"] == 0
     assert (stack.wire.connections, stack.wire.requests) == (2, 2)
 
