@@ -4,6 +4,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 TIMED_OUT = 124  # as timeout(1)
 NOT_EXECUTABLE = 126  # 126 and 127: POSIX shell, 2.8.2
@@ -32,15 +33,7 @@ class Outcome:
 
     def json(self) -> Iterator[bytes]:
         """The answer's body; a small one is one piece."""
-        facts = json.dumps(
-            {
-                "returncode": self.returncode,
-                "success": self.returncode == 0,
-                "timed_out": self.timed_out,
-                "truncated": self.stdout.truncated or self.stderr.truncated,
-                "duration_ms": round(self.duration_ms, 3),
-            }
-        )
+        facts = json.dumps(self.facts())
         pieces = self._strings()
         if len(self.stdout.data) + len(self.stderr.data) <= PIECE_BYTES:
             yield "".join([*pieces, facts[1:]]).encode()
@@ -48,6 +41,16 @@ class Outcome:
         for piece in pieces:
             yield piece.encode()
         yield facts[1:].encode()
+
+    def facts(self) -> dict[str, Any]:
+        """All of the answer but the streams."""
+        return {
+            "returncode": self.returncode,
+            "success": self.returncode == 0,
+            "timed_out": self.timed_out,
+            "truncated": self.stdout.truncated or self.stderr.truncated,
+            "duration_ms": round(self.duration_ms, 3),
+        }
 
     def _strings(self) -> Iterator[str]:
         yield '{"stdout": "'
@@ -57,8 +60,13 @@ class Outcome:
         yield '", '
 
 
-def _escaped(output: Output) -> Iterator[str]:
+def text_of(output: Output) -> str:
     """What is not UTF-8 becomes U+FFFD; a character that the limit cut in two is left out."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(output.data, not output.truncated)
+
+
+def _escaped(output: Output) -> Iterator[str]:
+    """As `text_of`, as the inside of JSON strings."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     end = len(output.data)
     for start in range(0, end, PIECE_BYTES):

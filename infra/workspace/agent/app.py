@@ -1,21 +1,27 @@
-"""The agent's HTTP face, a plain ASGI application: GET /health (open) and POST /v1/execute (with a ticket)."""
+"""The agent's face, a plain ASGI application: GET /health (open), and with a ticket POST /v1/execute and WebSockets."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 from . import VERSION
 from .commands import Commands
+from .conversations import Conversations
 from .errors import Abandoned, AgentError, BadRequest, BadTicket, Exhausted, Stopping
+from .idle import Activity
 from .requests import parse
+from .sockets import BAD_TICKET, NOT_FOUND, Socket
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 32 * 1024 * 1024  # Cloud Run's limit for an HTTP/1 request
 STATUS: dict[type[AgentError], int] = {BadRequest: 400, BadTicket: 401, Exhausted: 503, Stopping: 503}
 METHODS = {"/health": ("GET", "HEAD"), "/v1/execute": ("POST",)}
+OUR_HEADER = b"x-onmemos-ticket"
+SOCKETS = ("/v1/shell", "/v1/terminal")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -29,24 +35,67 @@ class Checks(Protocol):
     def check(self, token: str) -> None:
         """Raises BadTicket."""
 
+    def spend(self, token: str) -> None:
+        """As `check`, once for each ticket; from then on it opens nothing. Raises BadTicket."""
+
 
 class App:
     """`tickets` gives the verifier, which may still be loading when the first request is there."""
 
-    def __init__(self, boot_id: str, tickets: Callable[[], Awaitable[Checks]], commands: Commands) -> None:
+    def __init__(
+        self,
+        boot_id: str,
+        tickets: Callable[[], Awaitable[Checks]],
+        commands: Commands,
+        conversations: Conversations,
+        activity: Activity,
+    ) -> None:
         self._tickets = tickets
         self._commands = commands
+        self._conversations = conversations
+        self._activity = activity
         self._boot_id = (b"x-boot-id", boot_id.encode())
-        self._health = json.dumps({"status": "ok", "boot_id": boot_id, "version": VERSION}).encode()
+        self._facts = {"status": "ok", "boot_id": boot_id, "version": VERSION}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        if method not in METHODS.get(path, ()):
-            await self._refuse_route(send, path, method)
+        path = scope["path"]
+        if scope["type"] == "websocket":
+            await self._converse(scope, receive, send)
+        elif scope["method"] not in METHODS.get(path, ()):
+            await self._refuse_route(send, path, scope["method"])
         elif path == "/health":
-            await self._send(send, 200, (self._health,))
+            health = {**self._facts, "idle_s": round(self._activity.idle_s(), 3)}
+            await self._send(send, 200, (json.dumps(health).encode(),))
         else:
-            await self._answer_execute(scope, receive, send)
+            with self._activity.busy():
+                await self._answer_execute(scope, receive, send)
+
+    async def _converse(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Whatever is wrong, it is accepted and then closed: browsers show no status of a refused handshake."""
+        path = scope["path"]
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        socket = Socket(receive, send, scope["state"]["lost"])
+        with self._activity.busy():
+            try:
+                await socket.accept((self._boot_id,))
+                if path not in SOCKETS:
+                    await socket.close(NOT_FOUND, f"there is no WebSocket {path} here")
+                    return
+                await self._admit(scope["headers"], query)
+            except Abandoned:
+                return
+            except BadTicket as exc:
+                await socket.close(BAD_TICKET, str(exc))
+            else:
+                await self._conversations.hold(path, query, socket)
+
+    async def _admit(self, headers: Iterable[Header], query: Mapping[str, str]) -> None:
+        """Raises BadTicket. A ticket in the URL, which ends up in logs, is spent."""
+        tickets = await self._tickets()
+        if "ticket" in query and not any(name == OUR_HEADER for name, _ in headers):
+            tickets.spend(query["ticket"])
+        else:
+            tickets.check(_ticket(headers))
 
     async def _answer_execute(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
@@ -77,6 +126,10 @@ class App:
         return outcome.json()
 
     async def _refuse_route(self, send: Send, path: str, method: str) -> None:
+        if path in SOCKETS:
+            upgrade = ((b"upgrade", b"websocket"), (b"connection", b"upgrade"))
+            await self._refuse(send, 426, "upgrade_required", f"{path} is a WebSocket", headers=upgrade)
+            return
         if path not in METHODS:
             await self._refuse(send, 404, "not_found", f"there is no {path} here")
             return
@@ -122,7 +175,7 @@ class App:
 def _ticket(headers: Iterable[Header]) -> str:
     """X-OnMemOS-Ticket wins: behind Cloud Run, Authorization may carry Google's own token."""
     given = dict(headers)
-    ticket = given.get(b"x-onmemos-ticket")
+    ticket = given.get(OUR_HEADER)
     if ticket is None:
         scheme, _, ticket = given.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -21,6 +21,7 @@ SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"  # when the environment has none
 # What is ignored stays ignored across exec, and Python ignores SIGPIPE: `yes | head` would never end.
 RESTORED_SIGNALS = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
+Action = tuple[object, ...]  # one of posix_spawn's file actions
 NO_ROOM = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 NO_SUCH_PROGRAM = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -34,12 +35,16 @@ class Child:
 
 
 class Children:
-    """Opens `workdir`, where commands start, and makes it the current folder of this process."""
+    """Opens `workdir`, where commands start, and makes it the current folder of this process.
+
+    `nothing` is a descriptor to read nothing from.
+    """
 
     def __init__(self, workdir: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._workdir = os.open(workdir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._workdir)
+        self.nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._ended: dict[int, asyncio.Future[int]] = {}
 
     def __enter__(self) -> Self:
@@ -48,19 +53,18 @@ class Children:
 
     def __exit__(self, *_: object) -> None:
         self._loop.remove_signal_handler(signal.SIGCHLD)
+        os.close(self.nothing)
         os.close(self._workdir)
 
-    def spawn(
-        self, argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, streams: tuple[int, int, int]
-    ) -> Child:
-        """Start a program with `streams` as its descriptors 0, 1 and 2; they stay the caller's to close.
+    def spawn(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, actions: Sequence[Action]) -> Child:
+        """Start a program. `actions` give it its descriptors, in order; what they copy stays the caller's to close.
 
         Raises BadRequest (cwd; too much argv and env), CannotExecute, Exhausted.
         """
         with self._current_folder(cwd):
             program = _program(argv[0], env)
             try:
-                pid = _spawn(program, argv, env, streams)
+                pid = _spawn(program, argv, env, actions)
             except OSError as exc:
                 raise _translated(exc, argv[0]) from exc
         ended: asyncio.Future[int] = self._loop.create_future()
@@ -97,8 +101,20 @@ class Children:
             os.fchdir(self._workdir)
 
 
-def _spawn(program: str, argv: tuple[str, ...], env: Mapping[str, str], streams: tuple[int, int, int]) -> int:
-    actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
+def copies(descriptors: Iterable[int]) -> list[Action]:
+    """The descriptors as 0, 1, 2, ….
+
+    As dup2 replaces what is at its target, each of them must be beyond the last of those numbers or before its own.
+    """
+    return [copy(descriptor, number) for number, descriptor in enumerate(descriptors)]
+
+
+def copy(descriptor: int, number: int) -> Action:
+    """The caller's descriptor as the child's `number`."""
+    return (os.POSIX_SPAWN_DUP2, descriptor, number)
+
+
+def _spawn(program: str, argv: tuple[str, ...], env: Mapping[str, str], actions: Sequence[Action]) -> int:
     try:
         return os.posix_spawn(
             program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=RESTORED_SIGNALS
@@ -107,7 +123,7 @@ def _spawn(program: str, argv: tuple[str, ...], env: Mapping[str, str], streams:
         if exc.errno != errno.ENOEXEC:
             raise
     # A script without #! is the shell's: POSIX, 2.9.1.
-    return _spawn(SHELL, (SHELL, program, *argv[1:]), env, streams)
+    return _spawn(SHELL, (SHELL, program, *argv[1:]), env, actions)
 
 
 def _program(name: str, env: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .answers import TIMED_OUT, Outcome, Output
-from .children import Child, Children
+from .children import Child, Children, copies
 from .errors import Abandoned, CannotExecute, Stopping
 from .family import Family, alone
 from .requests import Command
@@ -35,7 +35,6 @@ class Commands:
         self._children = children
         self._environment = dict(environment)
         self._limit_bytes = output_limit_bytes
-        self._nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self._running: set[Child] = set()
         self._stopping = False
 
@@ -50,8 +49,8 @@ class Commands:
         started = time.monotonic()
         env = {**self._environment, **command.env} if command.env else self._environment
         try:
-            with Streams(self._loop, self._limit_bytes, command.stdin, self._nothing) as streams:
-                child = self._children.spawn(command.argv, env, command.cwd, streams.numbers)
+            with Streams(self._loop, self._limit_bytes, command.stdin, self._children.nothing) as streams:
+                child = self._children.spawn(command.argv, env, command.cwd, copies(streams.numbers))
                 streams.start()
                 returncode = await self._end_of(child, command.timeout_s, gone)
                 stdout, stderr = streams.finish()
@@ -91,10 +90,11 @@ class Commands:
         return None
 
 
-async def end(child: Child) -> None:
-    """End a command's family: TERM, then KILL after a grace; returns early when nobody is left. Idempotent."""
+async def end(child: Child, *more: signal.Signals) -> None:
+    """End a command's family: TERM (and `more`), then KILL after a grace; early when nobody is left. Idempotent."""
     family = Family(child.pid)
-    family.signal(signal.SIGTERM)
+    for number in (signal.SIGTERM, *more):
+        family.signal(number)
     if await _all_gone(family, GRACE_S):
         return
     family.signal(signal.SIGKILL)

@@ -33,16 +33,16 @@ class Family:
 
     def members(self) -> list[Process]:
         """Who is alive. Each call remembers whom it saw, so that a member whose parent ends is not lost."""
-        processes = list(_processes())
-        pids = {p.pid for p in processes if p.session == self._leader or (p.pid, p.started) in self._known} | {
+        everybody = list(processes())
+        pids = {p.pid for p in everybody if p.session == self._leader or (p.pid, p.started) in self._known} | {
             self._leader
         }
         grown = True
         while grown:
-            children = {p.pid for p in processes if p.parent in pids} - pids
+            children = {p.pid for p in everybody if p.parent in pids} - pids
             pids |= children
             grown = bool(children)
-        members = [p for p in processes if p.pid in pids]
+        members = [p for p in everybody if p.pid in pids]
         self._known.update((p.pid, p.started) for p in members)
         return members
 
@@ -59,10 +59,11 @@ class Family:
 
 def alone() -> bool:
     """No process but this one is alive, as far as it can see."""
-    return all(process.pid == os.getpid() for process in _processes())
+    return all(process.pid == os.getpid() for process in processes())
 
 
-def _processes() -> Iterator[Process]:
+def processes() -> Iterator[Process]:
+    """All that are alive and visible."""
     for name in os.listdir("/proc"):  # noqa: PTH208 - a Path for each process would double the cost
         if not name.isdigit():
             continue

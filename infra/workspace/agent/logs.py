@@ -23,3 +23,5 @@ def to_stderr() -> None:
     handler.setFormatter(JsonLines())
     logging.getLogger().addHandler(handler)
     logging.getLogger(__package__).setLevel(logging.INFO)
+    # Below it, uvicorn logs the path and query of each WebSocket, and a query may hold a ticket.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

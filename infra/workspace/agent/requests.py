@@ -33,7 +33,7 @@ def parse(body: bytes) -> Command:
     except (ValueError, RecursionError) as exc:
         raise BadRequest(f"the body is not JSON ({exc}); wanted an object") from exc
     if not isinstance(document, dict):
-        raise BadRequest(f"the body is {_shown(document)}; wanted an object")
+        raise BadRequest(f"the body is {shown(document)}; wanted an object")
     errors = {name: [f"unknown field; wanted one of {', '.join(FIELDS)}"] for name in document if name not in FIELDS}
     fields = {name: value for name, value in document.items() if value is not None and name in FIELDS}
     if ("command" in fields) == ("argv" in fields):
@@ -59,22 +59,23 @@ def parse(body: bytes) -> Command:
 def _line(value: Any) -> str:
     text = _word(value)
     if not text.strip():
-        raise ValueError(f"got {_shown(value)}; wanted a command line")
+        raise ValueError(f"got {shown(value)}; wanted a command line")
     return text
 
 
 def _argv(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"got {_shown(value)}; wanted a list of one string or more")
+        raise ValueError(f"got {shown(value)}; wanted a list of one string or more")
     argv = tuple(map(_word, value))
     if not argv[0]:
         raise ValueError('the first string is ""; wanted the name of a program')
     return argv
 
 
-def _timeout(value: Any) -> float:
+def seconds(value: Any) -> float:
+    """A timeout. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_TIMEOUT_S:
-        raise ValueError(f"got {_shown(value)}; wanted seconds, above 0 and at most {MAX_TIMEOUT_S:.0f}")
+        raise ValueError(f"got {shown(value)}; wanted seconds, above 0 and at most {MAX_TIMEOUT_S:.0f}")
     return float(value)
 
 
@@ -91,10 +92,10 @@ def _folder(value: Any) -> str:
 
 def _env(value: Any) -> Mapping[str, str]:
     if not isinstance(value, dict):
-        raise ValueError(f"got {_shown(value)}; wanted an object of strings")
+        raise ValueError(f"got {shown(value)}; wanted an object of strings")
     for name, text in value.items():
         if not _word(name) or "=" in name:
-            raise ValueError(f'got the name {_shown(name)}; wanted one that is not empty and has no "="')
+            raise ValueError(f'got the name {shown(name)}; wanted one that is not empty and has no "="')
         _word(text)
     return value
 
@@ -112,9 +113,16 @@ def _word(value: Any) -> str:
     return text
 
 
+def unicode(value: Any) -> str:
+    """A string that UTF-8 can say. Raises ValueError."""
+    text = _text(value)
+    _encoded(text)
+    return text
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"got {_shown(value)}; wanted a string")
+        raise ValueError(f"got {shown(value)}; wanted a string")
     return value
 
 
@@ -125,7 +133,8 @@ def _encoded(text: str) -> bytes:
         raise ValueError(f"a string is not Unicode: {exc.reason} at {exc.start}") from exc
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A wrong value as a complaint repeats it."""
     text = json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
@@ -133,7 +142,7 @@ def _shown(value: Any) -> str:
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "command": _line,
     "argv": _argv,
-    "timeout": _timeout,
+    "timeout": seconds,
     "stdin": _stdin,
     "cwd": _folder,
     "env": _env,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -17,6 +18,8 @@ from . import logs
 from .app import App, Checks
 from .children import Children
 from .commands import GRACE_S, KILL_S, Commands
+from .conversations import Conversations
+from .idle import Activity, newcomers
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 # closes one just as the next command is on its way.
 KEEP_ALIVE_S = 620
 STOP_S = int(GRACE_S + KILL_S) + 1  # for the answers of the commands that a stop has ended; Cloud Run gives 10 s
+MAX_FRAME_BYTES = 1_048_576
 CANNOT_SERVE = 1
 
 
@@ -62,6 +66,7 @@ class _Verifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._started_at = time.time()
         self._loading: asyncio.Future[Checks] | None = None
 
     async def __call__(self) -> Checks:
@@ -75,10 +80,19 @@ class _Verifier:
     def _load(self) -> Checks:
         from .tickets import Tickets
 
-        tickets = Tickets(self._settings.session_id, self._settings.ticket_keys, clock=time.time)
+        tickets = Tickets(
+            self._settings.session_id, self._settings.ticket_keys, clock=time.time, started_at=self._started_at
+        )
         gc.collect()
         gc.freeze()  # modules live for ever: no collection need look at them again
         return tickets
+
+
+def _websocket(**arguments: Any) -> asyncio.Protocol:
+    """For uvicorn: the protocol of one WebSocket."""
+    from .websocket import Protocol
+
+    return Protocol(**arguments)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
@@ -86,11 +100,15 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         commands = Commands(children, settings.environment, settings.output_limit_bytes)
         verifier = _Verifier(settings)
         boot_id = os.urandom(16).hex()
+        conversations = Conversations(settings.session_id, boot_id, children, settings.environment)
         config = uvicorn.Config(
-            App(boot_id, verifier, commands),
+            App(boot_id, verifier, commands, conversations, Activity(newcomers())),
             loop="none",
             http="httptools",
-            ws="none",
+            ws=_websocket,  # type: ignore[arg-type]  # called, never looked at
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_ping_timeout=None,  # a client that we do not read from for a while is not dead: its pong waits
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -110,6 +128,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             tasks.create_task(server.serve(sockets=[listener]))
             await stop.wait()
             log.info("agent stops")
+            conversations.stop()
             server.should_exit = True
             await commands.stop()
 

@@ -1,6 +1,7 @@
 """A command's standard streams: pipes whose agent's end never blocks the event loop."""
 
 import asyncio
+import fcntl
 import os
 from contextlib import ExitStack
 from typing import Self
@@ -9,6 +10,7 @@ from .answers import Output
 from .errors import Exhausted
 
 CHUNK_BYTES = 65_536  # a pipe's usual capacity: pipe(7)
+LIFTED = 10
 DRAIN_BYTES = 1_048_576  # the most a pipe may hold (fs.pipe-max-size): enough for all that is in it at one moment
 
 
@@ -52,7 +54,7 @@ class Streams:
         return outputs
 
 
-class _Pipe:
+class Pipe:
     """A pipe with one end for the child (`theirs`, blocking) and one for the agent (`_ours`, not blocking)."""
 
     __slots__ = ("_loop", "_ours", "theirs")
@@ -69,46 +71,59 @@ class _Pipe:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def lift(self) -> Self:
+        """Give the child's end a number that is none of those a child is given: none of those it would overwrite."""
+        low, self.theirs = self.theirs, fcntl.fcntl(self.theirs, fcntl.F_DUPFD_CLOEXEC, LIFTED)
+        os.close(low)
+        return self
+
     def close(self) -> None:
         """Let go of both ends; closing twice is not an error."""
-        self._release()
+        self.release()
         if self._ours >= 0:
             self._loop.remove_reader(self._ours)
             self._loop.remove_writer(self._ours)
             os.close(self._ours)
             self._ours = -1
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """The child has its end."""
         if self.theirs >= 0:
             os.close(self.theirs)
             self.theirs = -1
 
 
-class Capture(_Pipe):
+class Capture(Pipe):
     """One output stream. Keeps the first `limit_bytes` and reads on, so that its writers are never blocked.
 
     After `finish` it goes on discarding until every writer is gone, and then closes itself: a child in the background
     that still has the stream open neither blocks nor dies of SIGPIPE.
     """
 
-    __slots__ = ("_kept", "_limit", "_truncated")
+    __slots__ = ("_kept", "_limit", "_limit_bytes", "_truncated")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_bytes: int) -> None:
         super().__init__(loop, child_reads=False)
         self._kept: bytearray | None = bytearray()
-        self._limit = limit_bytes
+        self._limit = self._limit_bytes = limit_bytes
         self._truncated = False
 
     def start(self) -> None:
-        self._release()
+        self.release()
         self._loop.add_reader(self._ours, self._read)
 
-    def finish(self) -> Output:
-        """What was written up to now. Called once."""
+    def take(self) -> Output:
+        """What was written since the last call."""
         budget = DRAIN_BYTES
         while budget > 0 and (size := self._read()):
             budget -= size
         output = Output(self._kept or b"", self._truncated)
+        self._kept, self._limit, self._truncated = bytearray(), self._limit_bytes, False
+        return output
+
+    def finish(self) -> Output:
+        """What was written up to now. Called once."""
+        output = self.take()
         self._kept = None
         return output
 
@@ -136,7 +151,7 @@ class Capture(_Pipe):
         self._truncated = self._truncated or len(chunk) > room
 
 
-class Feed(_Pipe):
+class Feed(Pipe):
     """Standard input: writes `data` as fast as it is read, then closes. A reader that goes away is not an error."""
 
     __slots__ = ("_rest",)
@@ -147,7 +162,7 @@ class Feed(_Pipe):
 
     def start(self) -> None:
         self._write()  # what fits into the pipe needs no turn of the loop
-        self._release()
+        self.release()
         if self._ours >= 0:
             self._loop.add_writer(self._ours, self._write)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import Any
 
 import jwt
 
@@ -17,14 +18,23 @@ class Tickets:
     """The tickets of one session. `keys` are JSON Web Keys by key id; `clock` gives seconds since the epoch.
 
     A ticket that was verified is remembered (its digest, until it expires): an Ed25519 check in the same session's
-    next call would find the same.
+    next call would find the same. A ticket that was spent is remembered by its jti until no clock would take it.
     """
 
-    def __init__(self, session_id: str, keys: Mapping[str, Mapping[str, str]], *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        keys: Mapping[str, Mapping[str, str]],
+        *,
+        clock: Callable[[], float],
+        started_at: float | None = None,
+    ) -> None:
         self._session_id = session_id
         self._keys = {key_id: jwt.PyJWK(dict(jwk), "EdDSA") for key_id, jwk in keys.items()}
         self._clock = clock
+        self._started_at = clock() if started_at is None else started_at
         self._expiry_of: dict[bytes, float] = {}
+        self._spent_until: dict[str, float] = {}
 
     def check(self, token: str) -> None:
         """Raises BadTicket, which says why, unless the token opens this session now."""
@@ -32,12 +42,26 @@ class Tickets:
         expires_at = self._expiry_of.get(digest)
         if expires_at is not None and self._clock() < expires_at:
             return
-        expires_at = self._verified_expiry(token)
+        expires_at = float(self._verified(token)["exp"])
         if len(self._expiry_of) >= MAX_REMEMBERED:
             self._expiry_of.clear()
         self._expiry_of[digest] = expires_at
 
-    def _verified_expiry(self, token: str) -> float:
+    def spend(self, token: str) -> None:
+        """Take a ticket that came in a URL, which ends up in logs: from now on it opens nothing. Raises BadTicket.
+
+        One from before this process is refused: a process before it may have taken it.
+        """
+        claims = self._verified(token)
+        if claims["iat"] < self._started_at - LEEWAY_S:
+            raise BadTicket("the ticket in the URL is older than the agent; wanted a new one, or this one in a header")
+        now = self._clock()
+        if len(self._spent_until) >= MAX_REMEMBERED:
+            self._spent_until = {jti: until for jti, until in self._spent_until.items() if until > now}
+        self._spent_until[claims["jti"]] = claims["exp"] + LEEWAY_S
+        self._expiry_of.clear()  # another token with this jti, however it came about, is spent with it
+
+    def _verified(self, token: str) -> dict[str, Any]:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
             key = self._keys.get(key_id) if isinstance(key_id, str) else None
@@ -56,4 +80,6 @@ class Tickets:
             raise BadTicket("the ticket is for another session") from exc
         except jwt.InvalidTokenError as exc:
             raise BadTicket(f"the ticket is not valid: {exc}") from exc
-        return float(claims["exp"])
+        if claims["jti"] in self._spent_until:
+            raise BadTicket("the ticket was used in a URL, where it works once; wanted a new one")
+        return claims

@@ -19,9 +19,17 @@ async def test_health_is_open_and_names_this_process(client: Client) -> None:
     assert first.status_code == 200
     assert first.json()["status"] == "ok"
     assert len(first.json()["boot_id"]) == 32
-    assert first.json() == second.json()
+    assert first.json()["boot_id"] == second.json()["boot_id"]
+    assert first.json()["idle_s"] >= 0
     assert first.headers["X-Boot-Id"] == first.json()["boot_id"]
     assert (await client.http.head("/health")).status_code == 200
+
+
+async def test_a_web_socket_by_http_is_told_to_upgrade(client: Client) -> None:
+    for path in ("/v1/shell", "/v1/terminal"):
+        answer = await client.http.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (426, "upgrade_required")
+        assert answer.headers["Upgrade"] == "websocket"
 
 
 async def test_every_answer_carries_the_boot_id(client: Client) -> None:
