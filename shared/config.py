@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 DEFAULT_QUEUE = "onmemos-{step}"
 DEFAULT_DATABASE = "(default)"
@@ -106,10 +107,10 @@ class _Reader:
             raise ConfigError(f"{name}_FILE: cannot read '{file}' ({exc.strerror}); wanted {wanted}") from exc
 
     def reasons(self, name: str) -> dict[str, str]:
-        """A JSON object of strings."""
+        """A JSON object of strings; percent-encoded where it comes through a file that knows no quotes."""
         text = self.optional(name) or "{}"
         try:
-            found = json.loads(text)
+            found = json.loads(unquote(text))
         except ValueError:
             found = None
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

@@ -1,5 +1,8 @@
 """The emulators' process: Cloud Run, Cloud Tasks, Operations, Firestore on one gRPC port, token keys on an HTTP port.
 
+With --storage-server it also stands in front of fake-gcs-server, so that what sessions write in a bucket is an object
+at once. An NFS share is a folder, <state>/filestore/<server>/<share>: made when it is first mounted, and kept.
+
 Prints one line of JSON when it is ready, {"grpc": "127.0.0.1:PORT", "http": "127.0.0.1:PORT"}, and ends when it gets
 SIGTERM or SIGINT, or when its standard input ends: with the process that holds the other end of the pipe.
 """
@@ -20,8 +23,9 @@ from pathlib import Path
 
 import grpc.aio
 
+from infra.emulators.buckets.front import Front
 from infra.emulators.jsonlog import JsonFormatter
-from infra.emulators.jwks import JwksServer
+from infra.emulators.jwks import HttpServer, JwksServer
 from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
 from infra.emulators.run.service import SERVICES_PER_REGION, CloudRun
@@ -57,11 +61,18 @@ class Options:
     egress: str
     firestore: bool
     services_per_region: int
+    storage_port: int
+    storage_server: str
 
 
 def parse(arguments: list[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m infra.emulators", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--state", type=Path, required=True, help="folder of the emulators' files")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        required=True,
+        help="folder of the emulators' files; an NFS share is filestore/SERVER/SHARE in it, made when first mounted",
+    )
     parser.add_argument("--sockets", type=Path, required=True, help="folder of the sandboxes' Unix sockets; short")
     parser.add_argument("--buckets", type=Path, required=True, help="folder whose subfolders are the buckets")
     parser.add_argument("--gateway-url", default="http://localhost:8080", help="where services are reached")
@@ -78,6 +89,8 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument(
         "--services-per-region", type=int, default=SERVICES_PER_REGION, help="quota of Cloud Run services"
     )
+    parser.add_argument("--storage-port", type=int, default=0, help="of Cloud Storage; 0: any free one")
+    parser.add_argument("--storage-server", default="", help="URL of the fake-gcs-server that serves --buckets")
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -85,6 +98,8 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
     """Serve until `stop`. Raises PortTakenError, SandboxUnavailable."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(options.http_port, "--http-port"))
+        served = bool(options.storage_server)
+        storage = stack.enter_context(_listen(options.storage_port, "--storage-port")) if served else None
         server, grpc_port = _grpc_server(options.grpc_port)
         for folder in (options.state, options.sockets, options.buckets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,6 +133,10 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         await stack.enter_async_context(JwksServer(tokens, listener))
+        if storage is not None:
+            front = Front(options.buckets, options.storage_server)
+            stack.push_async_callback(front.close)
+            await stack.enter_async_context(HttpServer(front, storage))
         ready = {
             "grpc": f"{HOST}:{grpc_port}",
             "http": f"{HOST}:{listener.getsockname()[1]}",

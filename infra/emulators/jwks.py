@@ -12,21 +12,20 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from infra.emulators.oidc import OidcTokens
 
 CERTS_PATH = "/oauth2/v3/certs"  # as on www.googleapis.com
 
 
-class JwksServer:
-    """Serves on `listener`, a socket that is bound already; closes it at the end."""
+class HttpServer:
+    """Serves an application on `listener`, a socket that is bound already; closes it at the end."""
 
-    def __init__(self, tokens: OidcTokens, listener: socket.socket) -> None:
+    def __init__(self, application: ASGIApp, listener: socket.socket) -> None:
         self._listener = listener
         self._server = _Server(
-            uvicorn.Config(
-                _application(tokens), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
-            )
+            uvicorn.Config(application, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
         )
 
     async def __aenter__(self) -> Self:
@@ -40,6 +39,13 @@ class JwksServer:
         self._server.should_exit = True
         await self._serving
         self._listener.close()
+
+
+class JwksServer(HttpServer):
+    """Serves the keys of `tokens`."""
+
+    def __init__(self, tokens: OidcTokens, listener: socket.socket) -> None:
+        super().__init__(_application(tokens), listener)
 
 
 class _Server(uvicorn.Server):

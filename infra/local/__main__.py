@@ -16,6 +16,7 @@ from infra.local.ports import PortTaken
 from infra.local.progress import starting, welcome
 from infra.local.settings import PORT_VARIABLES, Ports, Settings, SettingsError
 from infra.local.stack import NotReady, Stack
+from shared.config import ConfigError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILED, MISUSED = 1, 2  # exit codes
@@ -32,6 +33,7 @@ SETTINGS = "\n".join(
         "  ONMEMOS_SANDBOX          auto, bubblewrap, gvisor or docker",
         "  ONMEMOS_EGRESS           auto, slirp4netns, pasta, proxy or none: how sessions reach the internet",
         "  ONMEMOS_FIRESTORE        auto, official or embedded; auto: official where Google's emulator is found",
+        "  ONMEMOS_TEMPLATES_FILE   a YAML file with templates of your own",
         "  FIRESTORE_EMULATOR_HOST  a Firestore emulator that runs already, unless ONMEMOS_FIRESTORE=embedded",
     ]
 )
@@ -97,7 +99,7 @@ def main() -> int:
     console = Console()
     try:
         return asyncio.run(run(options.command, console))
-    except SettingsError as exc:
+    except (SettingsError, ConfigError) as exc:
         return _complain(str(exc), MISUSED)
     except (HomeTaken, PortTaken, ChildFailed, NotReady, DemoFailed) as exc:
         return _complain(str(exc), FAILED)

@@ -82,7 +82,8 @@ ANY_PORTS = Ports(*[0] * len(PORT_VARIABLES))
 class Settings:
     """One stack. `home` holds all that outlives it; `inherited` is the environment that its processes start from.
 
-    `firestore_host`: a Firestore emulator that runs already ("host:port"), "" for none.
+    `firestore_host`: a Firestore emulator that runs already ("host:port"), "" for none. `templates_file`: the
+    deployment's own templates.
     """
 
     home: Path = HOME
@@ -92,12 +93,14 @@ class Settings:
     egress: Egress = Egress.AUTO
     firestore: Firestore = Firestore.AUTO
     firestore_host: str = ""
+    templates_file: Path | None = None
     inherited: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read and check. Raises SettingsError."""
         home = environment.get("ONMEMOS_HOME", "").strip()
+        templates_file = environment.get("ONMEMOS_TEMPLATES_FILE", "").strip()
         return cls(
             home=Path(home).expanduser().resolve() if home else HOME,
             api_key=_api_key(environment),
@@ -106,6 +109,7 @@ class Settings:
             egress=_choice(environment, "ONMEMOS_EGRESS", Egress.AUTO),
             firestore=_choice(environment, "ONMEMOS_FIRESTORE", Firestore.AUTO),
             firestore_host=environment.get("FIRESTORE_EMULATOR_HOST", "").strip(),
+            templates_file=Path(templates_file).expanduser().resolve() if templates_file else None,
             inherited=dict(environment),
         )
 
@@ -118,6 +122,11 @@ class Settings:
     def buckets(self) -> Path:
         """Cloud Storage's buckets, as folders of files."""
         return self.home / "buckets"
+
+    @property
+    def uploads(self) -> Path:
+        """Objects that are not complete yet; on the file system of the buckets."""
+        return self.home / "uploads"
 
     @property
     def logs(self) -> Path:

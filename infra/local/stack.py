@@ -15,12 +15,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
-from infra.local import home, ports, storage
+from infra.local import home, ports, storage, tools
 from infra.local.children import Child, ChildFailed, Children, Program
 from infra.local.firestore import choose, gone, running
 from infra.local.ports import HOST
-from infra.local.settings import PROJECT, Settings
+from infra.local.settings import ANY_PORTS, PROJECT, Settings
 
 if TYPE_CHECKING:
     from infra.emulators.firestore_official import OfficialEmulator
@@ -33,6 +34,7 @@ CLOUD = {
     "ONMEMOS_IMAGE": "onmemos/workspace-{template}:local",
     "ONMEMOS_TASK_ACCOUNT": "tasks@onmemos-local.iam.gserviceaccount.com",
     "ONMEMOS_CLOSED_SUBNETWORK": "projects/onmemos-local/regions/us-central1/subnetworks/closed",
+    "ONMEMOS_FILESTORE_SUBNETWORK": "projects/onmemos-local/regions/us-central1/subnetworks/filestore",
 }
 LOOPBACK = "127.0.0.1,localhost"
 
@@ -47,7 +49,7 @@ class NotReady(Exception):
 class Stack:
     """One stack in one home. `environment` is what `<home>/env` holds; `ready_s` is how long the start took.
 
-    Entering raises HomeTaken, PortTaken, ChildFailed, NotReady; what was started by then has ended.
+    Entering raises ConfigError, HomeTaken, PortTaken, ChildFailed, NotReady; what was started by then has ended.
     """
 
     def __init__(self, settings: Settings, tell: Tell = lambda name, ready: None) -> None:
@@ -106,9 +108,10 @@ class Stack:
         began = time.monotonic()
         settings = self.settings
         wanted = settings.ports
+        self._templates = tools.templates(settings.templates_file)
         lock = self._closing.enter_context(home.claimed(settings))
         with closing(ports.listen(wanted, "gateway")) as gateway, closing(ports.listen(wanted, "functions")) as pushes:
-            storage_port = ports.free(wanted, "storage")
+            storage_port, storage_server = ports.free(wanted, "storage"), ports.free(ANY_PORTS, "storage")
             for name in ("emulators", "http"):
                 ports.free(wanted, name)
             self._environment(gateway.getsockname()[1], pushes.getsockname()[1], storage_port)
@@ -118,15 +121,18 @@ class Stack:
             children = Children(settings.logs, leftovers, (lock,))
             self._children = await self._closing.enter_async_context(children)
             official = await choose(settings)
-            storage.sweep(settings.buckets)
-            await self._started(storage.program(storage_port, settings.buckets, self._inherited))
-            emulators = await self._started(self._emulators(embedded=official is None))
+            storage.sweep(settings.buckets, settings.uploads)
+            folders = (settings.buckets, settings.uploads)
+            await self._started(storage.program(storage_server, storage_port, *folders, self._inherited))
+            emulators = await self._started(
+                self._emulators(storage_port, f"http://{HOST}:{storage_server}", embedded=official is None)
+            )
             # The last to start is the first to end: it calls the others.
             serve = await self._started(self._serve(gateway.fileno(), pushes.fileno()))
         home.keep_ticket_key(settings.ticket_key)
         await self._unless_one_ends(
             self._read_emulators(emulators),
-            self._reached("storage", storage_port),
+            self._reached("storage", storage_server),
             self._enter_firestore(firestore, official),
         )
         await serve.tell(json.dumps(self.environment).encode())
@@ -146,8 +152,11 @@ class Stack:
             "ONMEMOS_API_KEY": self.settings.api_key,
             "ONMEMOS_FUNCTION_URL": f"http://{HOST}:{functions_port}/{{function}}",
             "ONMEMOS_TICKET_KEY_FILE": str(self.settings.ticket_key),
+            "ONMEMOS_RELAY_URL": f"http://{HOST}:{gateway_port}",
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
         }
+        if self.settings.templates_file is not None:
+            self.environment["ONMEMOS_TEMPLATES_FILE"] = str(self.settings.templates_file)
 
     @property
     def _inherited(self) -> dict[str, str]:
@@ -165,7 +174,7 @@ class Stack:
         options = {"--gateway-fd": gateway_fd, "--functions-fd": functions_fd, "--sockets": self.settings.runtime}
         return self._python("serve", "infra.local.serve", options, fds=(gateway_fd, functions_fd))
 
-    def _emulators(self, *, embedded: bool) -> Program:
+    def _emulators(self, storage_port: int, storage_server: str, *, embedded: bool) -> Program:
         settings = self.settings
         options = {
             "--state": settings.state,
@@ -176,6 +185,8 @@ class Stack:
             "--http-port": settings.ports.http,
             "--sandbox": settings.sandbox,
             "--egress": settings.egress,
+            "--storage-port": storage_port,
+            "--storage-server": storage_server,
         }
         return self._python("emulators", "infra.emulators", options, *(["--firestore"] if embedded else []))
 
@@ -194,6 +205,9 @@ class Stack:
         }
         self.environment.setdefault("FIRESTORE_EMULATOR_HOST", said["grpc"])
         self.sandbox = said.get("sandbox", {})
+        missing = tools.unavailable(self._templates, self.sandbox.get("isolation", ""))
+        if missing:
+            self.environment["ONMEMOS_UNAVAILABLE_TEMPLATES"] = quote(json.dumps(missing), safe="")
         self._tell("emulators", True)
 
     async def _read_serve(self, serve: Child) -> None:

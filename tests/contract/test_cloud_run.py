@@ -487,3 +487,32 @@ async def test_operations_are_kept_and_can_be_listed_and_forgotten(rig: Rig) -> 
 async def test_what_the_emulator_does_not_speak_is_unimplemented(rig: Rig) -> None:
     with pytest.raises(exceptions.MethodNotImplemented):
         await rig.services.get_iam_policy({"resource": NAME})
+
+
+async def test_nfs_shares_are_folders_that_all_who_mount_them_share_and_that_stay(rig: Rig) -> None:
+    volumes = [{"name": "share", "nfs": {"server": "10.0.0.2", "path": "/vol1/team"}}]
+    read_only = [{"name": "share", "nfs": {"server": "10.0.0.2", "path": "/vol1/team", "read_only": True}}]
+    mounts = [{"name": "share", "mount_path": "/mnt/filestore"}]
+    for service_id, asked in (("ws-one", volumes), ("ws-two", read_only)):
+        await rig.create(service_id, a_service(template={"volumes": asked}, container={"volume_mounts": mounts}))
+
+    shown = [mount for container in rig.runtime.started for mount in container.spec.mounts]
+    share = rig.buckets.parent / "state" / "filestore" / "10.0.0.2" / "vol1" / "team"
+    assert [(m.source, m.target, m.read_only) for m in shown] == [
+        (share, "/mnt/filestore", False),
+        (share, "/mnt/filestore", True),
+    ]
+    (share / "note").write_text("kept")
+    for service_id in ("ws-one", "ws-two"):
+        await (await rig.services.delete_service(name=f"{PARENT}/services/{service_id}")).result()
+    assert (share / "note").read_text() == "kept"
+
+
+async def test_only_egress_of_all_traffic_closes_a_containers_network(rig: Rig) -> None:
+    for service_id, egress in (("ws-closed", "ALL_TRAFFIC"), ("ws-open", "PRIVATE_RANGES_ONLY")):
+        vpc = {"egress": egress, "network_interfaces": [{"subnetwork": "projects/p/regions/r/subnetworks/s"}]}
+        await rig.create(service_id, a_service(template={"vpc_access": vpc}))
+    assert {container.name: container.spec.egress for container in rig.runtime.started} == {
+        "ws-closed": False,
+        "ws-open": True,
+    }

@@ -44,7 +44,7 @@ class Fleet(Mapping[str, Stored]):
         self, path: Path, runtime: Runtime, buckets: Path, clock: Callable[[], datetime.datetime] = utc_now
     ) -> None:
         self._storage = Storage(path)
-        self._folders = Folders(buckets=buckets, scratch=path.parent / "volumes")
+        self._folders = Folders(buckets, path.parent / "filestore", path.parent / "volumes")
         self._clock = clock
         self._containers = Containers(runtime, self._observe)
         self._services: dict[str, Stored] = {}

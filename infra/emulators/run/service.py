@@ -32,7 +32,8 @@ class CloudRun:
     """Services and Revisions over gRPC. Its state is the SQLite file at `path`, and survives a restart.
 
     A service's container has the service's id, or with a suffix when another project or region has that id already; the
-    service's `uri` is `<gateway_url>/run/<container>`. `buckets` is the folder whose subfolders are buckets.
+    service's `uri` is `<gateway_url>/run/<container>`. `buckets` is the folder whose subfolders are buckets; what NFS
+    servers export is in `filestore`/<server>/<path> beside the SQLite file.
     """
 
     def __init__(

@@ -14,9 +14,13 @@ from infra.sandbox.spec import AGENT_SOCKET, ContainerSpec, Limits, Mount
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """On the host: `buckets`/<bucket> is a bucket, `scratch`/<container>/<volume> an empty_dir volume."""
+    """On the host: `buckets`/<bucket> is a bucket, `scratch`/<container>/<volume> an empty_dir volume.
+
+    `filestore`/<server>/<path> is what an NFS server exports: made when it is first mounted, and kept for all who do.
+    """
 
     buckets: Path
+    filestore: Path
     scratch: Path
 
 
@@ -65,6 +69,10 @@ def _mounts(revision: types.Revision, folders: Folders, name: str) -> list[Mount
                 raise StartFailed(f"Mounting Cloud Storage failed: bucket '{volume.gcs.bucket}' does not exist.")
             below = Path(_only_dir(volume.gcs), mount.sub_path)
             read_only = volume.gcs.read_only or "ro" in volume.gcs.mount_options
+        elif "nfs" in volume:
+            root = folders.filestore / volume.nfs.server
+            below = Path(plain_path(volume.nfs.path).lstrip("/"), mount.sub_path)
+            read_only = volume.nfs.read_only
         else:
             root, below, read_only = folders.scratch / name / volume.name, Path(mount.sub_path), False
         mounts.append(Mount(_inside(root, below), plain_path(mount.mount_path), read_only))

@@ -31,6 +31,7 @@ RESERVED_NAMESPACES = (
 _DNS_LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ANNOTATION = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
@@ -161,10 +162,12 @@ def _check_volumes(template: types.RevisionTemplate, field: str) -> None:
         kind = types.Volume.pb(volume).WhichOneof("volume_type")
         if kind is None:
             raise violation(path, "a volume needs a type such as gcs or empty_dir")
-        if kind not in {"gcs", "empty_dir"}:
-            raise MethodNotImplemented(f"{path}.{kind}: the emulator mounts gcs and empty_dir volumes")
+        if kind not in {"gcs", "nfs", "empty_dir"}:
+            raise MethodNotImplemented(f"{path}.{kind}: the emulator mounts gcs, nfs and empty_dir volumes")
         if kind == "gcs":
             _check_gcs(template, volume, f"{path}.gcs")
+        if kind == "nfs":
+            _check_nfs(template, volume, f"{path}.nfs")
 
 
 def _check_gcs(template: types.RevisionTemplate, volume: types.Volume, path: str) -> None:
@@ -178,6 +181,16 @@ def _check_gcs(template: types.RevisionTemplate, volume: types.Volume, path: str
             raise violation(f"{path}.mount_options", f"options come without the leading --, got {option!r}")
         if option.startswith("only-dir=") and ".." in option.removeprefix("only-dir=").split("/"):
             raise violation(f"{path}.mount_options", f"only-dir must stay inside the bucket, got {option!r}")
+
+
+def _check_nfs(template: types.RevisionTemplate, volume: types.Volume, path: str) -> None:
+    if _SERVER.fullmatch(volume.nfs.server) is None:
+        raise violation(f"{path}.server", f"must be a host name or an IP address, got {volume.nfs.server!r}")
+    if not volume.nfs.path.startswith("/") or ".." in volume.nfs.path.split("/") or "\0" in volume.nfs.path:
+        raise violation(f"{path}.path", f"must be an absolute path that the server exports, got {volume.nfs.path!r}")
+    if template.execution_environment == types.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN1:
+        # cloud.google.com/run/docs/configuring/services/nfs-volume-mounts#limitations
+        raise violation(path, "NFS volumes need the second generation execution environment")
 
 
 def violation(field: str, wanted: str) -> InvalidArgument:

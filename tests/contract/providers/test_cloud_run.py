@@ -8,7 +8,7 @@ from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 
 from shared.errors import InvalidRequest, ProviderUnavailable, ProvisioningFailed
-from shared.models import Resources, Storage
+from shared.models import Filestore, Resources, Storage
 from shared.providers.base import Health
 from shared.providers.cloud_run import CloudRun
 from tests.contract.cloud_run_rig import Rig, a_service
@@ -118,3 +118,40 @@ async def test_an_api_that_does_not_answer_is_unavailable() -> None:
     with pytest.raises(ProviderUnavailable):
         assert [found async for found in away.session_ids()]
     await channel.close()
+
+
+async def test_storage_is_mounted_where_it_was_asked_for(provider: CloudRun, rig: Rig) -> None:
+    (rig.buckets / "datasets").mkdir()
+    share = Filestore("10.0.0.2", "vol1/team", "/mnt/team")
+    session = a_session(storage=Storage("datasets", "/in/put", keep=True, filestore=share))
+    workspace = await provider.create(session, {}, "datasets")
+    assert workspace.details["bucket_name"] == "datasets"
+    service = await rig.get(workspace.details["service_name"])
+    volumes = {volume.name: volume for volume in service.template.volumes}
+    assert volumes["bucket"].gcs.bucket == "datasets"
+    assert (volumes["filestore"].nfs.server, volumes["filestore"].nfs.path) == ("10.0.0.2", "/vol1/team")
+    mounts = {mount.name: mount.mount_path for mount in service.template.containers[0].volume_mounts}
+    assert mounts == {"bucket": "/in/put", "filestore": "/mnt/team"}
+    access = service.template.vpc_access
+    assert access.network_interfaces[0].subnetwork == SETTINGS.filestore_subnetwork
+    (container,) = rig.runtime.running()
+    assert container.spec.egress
+    share_folder = rig.buckets.parent / "state" / "filestore" / "10.0.0.2" / "vol1" / "team"
+    assert [(mount.source, mount.target) for mount in container.spec.mounts] == [
+        (rig.buckets / "datasets", "/in/put"),
+        (share_folder, "/mnt/team"),
+    ]
+
+
+async def test_a_closed_session_with_a_share_stays_closed(provider: CloudRun, rig: Rig) -> None:
+    session = a_session(egress=False, storage=Storage(filestore=Filestore("10.0.0.2", "vol1")))
+    workspace = await provider.create(session, {}, BUCKET)
+    service = await rig.get(workspace.details["service_name"])
+    assert service.template.vpc_access.network_interfaces[0].subnetwork == SETTINGS.closed_subnetwork
+    assert not rig.runtime.running()[0].spec.egress
+
+
+def test_shares_are_offered_only_where_there_is_a_way_to_them() -> None:
+    without = CloudRun(lambda: pytest.fail("no call is needed"), replace(SETTINGS, filestore_subnetwork=""))
+    with pytest.raises(InvalidRequest, match=r"storage\.filestore"):
+        without.check(Resources(), egress=True, storage=Storage(filestore=Filestore("10.0.0.2", "vol1")))

@@ -56,6 +56,10 @@ def limits(cpu: str, memory: str, **more: Any) -> tuple[str, Any]:
     return ("container.resources", {"limits": {"cpu": cpu, "memory": memory}, **more})
 
 
+def nfs(server: str, path: str) -> tuple[str, Any]:
+    return ("template.volumes", [{"name": "files", "nfs": {"server": server, "path": path}}])
+
+
 def mounts(*paths: str, name: str = "files") -> tuple[str, Any]:
     return ("container.volume_mounts", [{"name": name, "mount_path": path} for path in paths])
 
@@ -225,11 +229,25 @@ def test_settings_out_of_range_are_refused(asked: Asked, message: str) -> None:
             changed(("template.execution_environment", "EXECUTION_ENVIRONMENT_GEN1")),
             "need the second generation execution environment",
         ),
+        (changed(nfs("10.0.0.2", "share")), r"volumes\[0\].nfs.path: must be an absolute path"),
+        (changed(nfs("10.0.0.2", "")), "must be an absolute path"),
+        (changed(nfs("10.0.0.2", "/a/../b")), "must be an absolute path"),
+        (changed(nfs("", "/share")), r"volumes\[0\].nfs.server: must be a host name or an IP address"),
+        (changed(nfs("../up", "/share")), "must be a host name or an IP address"),
+        (
+            changed(nfs("10.0.0.2", "/share"), ("template.execution_environment", "EXECUTION_ENVIRONMENT_GEN1")),
+            "NFS volumes need the second generation execution environment",
+        ),
     ],
 )
 def test_mounts_that_cannot_be_are_refused(asked: Asked, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         check(asked)
+
+
+@pytest.mark.parametrize("asked", [changed(nfs("10.0.0.2", "/share/a")), changed(nfs("nfs.internal", "/"))])
+def test_nfs_exports_are_taken(asked: Asked) -> None:
+    check(asked)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +277,7 @@ def _sidecar() -> Asked:
     [
         _sidecar(),
         changed(("container.startup_probe", {"grpc": {}})),
-        changed(("template.volumes", [{"name": "files", "nfs": {"server": "10.0.0.1", "path": "/"}}])),
+        changed(("template.volumes", [{"name": "files", "secret": {"secret": "s"}}])),
         changed(("container.env", [{"name": "A", "value_source": {"secret_key_ref": {"secret": "s"}}}])),
         changed(("container.resources", {"limits": {"nvidia.com/gpu": "1"}})),
     ],

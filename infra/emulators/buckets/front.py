@@ -1,0 +1,150 @@
+"""What stands in front of fake-gcs-server, so that sessions and clients see the same objects in a mounted bucket.
+
+It lists objects itself, and passes everything else on: before that, the objects that a request names are described as
+they are now (see folder.py), and after that, what was written is. Objects that were written are handed to whom the
+bucket's folder belongs.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from infra.emulators.buckets import listing
+from infra.emulators.buckets.folder import Folder
+
+CONNECT_TIMEOUT_S = 5.0
+_JSON_API = re.compile(r"/(?:upload/|download/)?(?:storage/v1/)?b/([^/]+)(?:/o(?:/([^/]+)(?:/.*)?)?)?")
+_XML_API = re.compile(r"/([^/]+)/(.+)")
+_READS = frozenset({"GET", "HEAD"})
+# RFC 9110, 7.6.1; Expect was answered here.
+_HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+
+
+class Front:
+    """An ASGI application. `server` is fake-gcs-server's URL, `buckets` its folder; close it at the end."""
+
+    def __init__(self, buckets: Path, server: str) -> None:
+        self._buckets = buckets
+        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        limits = httpx.Limits(max_connections=None)
+        self._client = httpx.AsyncClient(base_url=server, timeout=timeout, limits=limits, trust_env=False)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            answer = await self._answer(Request(scope, receive))
+        except OSError as exc:
+            answer = _refusal(400, "invalid", f"the bucket's folder: {exc}")
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        bucket, name = _named(path)
+        if not bucket or not self._folder(bucket):
+            return await self._passed(request, path)
+        if path.endswith("/o") and request.method == "GET":
+            return await self._listed(request, bucket)
+        if name:
+            await asyncio.to_thread(self._settle, path, every=path.endswith("/compose"))
+        elif request.method == "DELETE" and not await asyncio.to_thread(self._folder(bucket).clear):
+            return _refusal(409, "conflict", "The bucket you tried to delete is not empty.")
+        return await self._passed(request, path)
+
+    async def _listed(self, request: Request, bucket: str) -> Response:
+        query = dict(request.query_params)
+        folder, base = self._folder(bucket), f"http://{request.headers.get('host', '')}"
+
+        def work() -> dict[str, Any]:
+            return listing.page(bucket, folder.objects(query.get("prefix", "")), query, base)
+
+        try:
+            return JSONResponse(await asyncio.to_thread(work))
+        except listing.BadListing as exc:
+            return _refusal(400, "invalid", str(exc))
+
+    async def _passed(self, request: Request, path: str) -> Response:
+        content = request.stream() if _has_body(request) else None
+        query = request.scope["query_string"]
+        url = self._client.base_url.copy_with(raw_path=path.encode() + (b"?" + query if query else b""))
+        headers = [(key, value) for key, value in request.headers.items() if key not in _HOP_BY_HOP]
+        asked = self._client.build_request(request.method, url, headers=headers, content=content)
+        try:
+            answer = await self._client.send(asked, stream=True)
+        except httpx.TransportError as exc:
+            return _refusal(503, "backendError", f"fake-gcs-server does not answer: {exc}")
+        kept = {key: value for key, value in answer.headers.items() if key not in _HOP_BY_HOP}
+        if request.method in _READS:
+            return StreamingResponse(_raw(answer), answer.status_code, kept)
+        body = b"".join([chunk async for chunk in _raw(answer)])
+        if answer.is_success:
+            await asyncio.to_thread(self._take_over, path, body)
+        # What the file system refuses (an object a/b beside one that is called a) it will refuse again: no retries.
+        status = 400 if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR else answer.status_code
+        return Response(body, status, kept)
+
+    def _settle(self, path: str, *, every: bool = False) -> None:
+        """Describe what a request reads, `every` object of the bucket if it may be any."""
+        bucket, name = _named(path)
+        folder = self._folder(bucket)
+        if not folder:
+            return
+        for one in [o.name for o in folder.objects()] if every else [name]:
+            folder.settle(one)
+
+    def _take_over(self, path: str, body: bytes) -> None:
+        """What a request wrote, as its answer names it: JSON, or nothing where the path says it."""
+        bucket, name = _named(path)
+        try:
+            answered = json.loads(body)
+        except ValueError:
+            answered = None
+        if isinstance(answered, dict):
+            written = answered.get("resource", answered)
+            if not isinstance(written, dict) or written.get("kind") != "storage#object":
+                return
+            bucket, name = str(written.get("bucket", "")), str(written.get("name", ""))
+        folder = self._folder(bucket)
+        if folder and name:
+            folder.hand_over(name)
+            folder.settle(name)
+
+    def _folder(self, bucket: str) -> Folder:
+        safe = bucket not in {"", ".", ".."} and "/" not in bucket and "\0" not in bucket
+        return Folder(self._buckets / bucket if safe else Path("/dev/null"))
+
+
+def _named(path: str) -> tuple[str, str]:
+    """The bucket and the object that a path names, "" for none; of a copy, what is copied."""
+    found = _JSON_API.fullmatch(path) or _XML_API.fullmatch(path)
+    return (unquote(found[1]), unquote(found[2] or "")) if found else ("", "")
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+async def _raw(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """As it came, compressed or not."""
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    finally:
+        await answer.aclose()
+
+
+def _refusal(status: int, reason: str, message: str) -> JSONResponse:
+    error = {"code": status, "message": message, "errors": [{"domain": "global", "reason": reason, "message": message}]}
+    return JSONResponse({"error": error}, status)
