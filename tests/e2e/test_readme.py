@@ -9,6 +9,8 @@ from typing import Protocol
 
 import pytest
 
+from shared.template_file import read_templates
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -26,7 +28,9 @@ class Stack(Protocol):
 
 def here(text: str, stack: Stack) -> str:
     """A printed command, for this stack's address, key and home."""
-    text = text.replace(PRINTED_URL, stack.base_url).replace(PRINTED_KEY, stack.api_key)
+    for scheme in ("http", "ws"):
+        text = text.replace(PRINTED_URL.replace("http", scheme), stack.base_url.replace("http", scheme))
+    text = text.replace(PRINTED_KEY, stack.api_key)
     return text.replace(".onmemos/env", str(stack.home / "env"))
 
 
@@ -51,13 +55,36 @@ def test_the_curl_lines_run_as_printed(stack: Stack) -> None:
     assert re.search(r'"success":\s*true', delete)
 
 
-def test_the_python_runs_as_printed(stack: Stack) -> None:
-    (program,) = (block for kind, block in BLOCKS if kind == "python")
+PROGRAMS = [block for kind, block in BLOCKS if kind == "python"]
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    zip(PROGRAMS, [r"Python 3\.\d+", r"3\n\nHello from /tmp\n", r"welcome\ntotal \d"], strict=True),
+)
+def test_the_python_runs_as_printed(stack: Stack, program: str, printed: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", here(program, stack)], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Python 3")
+    assert re.match(printed, done.stdout), done.stdout
+
+
+def test_the_command_line_runs_as_printed(stack: Stack) -> None:
+    (block,) = (block for kind, block in BLOCKS if kind == "sh" and "onmemos run" in block)
+    onmemos = f'onmemos() {{ {sys.executable} -m sdk.python.cli "$@"; }}\n'
+    printed = shell(onmemos + block, ONMEMOS_URL=stack.base_url, ONMEMOS_API_KEY=stack.api_key)
+    assert printed.startswith("42\n")
+    assert "0.0792" in printed
+    assert re.search(r"^onmemos_[\w-]{43}$", printed, re.MULTILINE)
+
+
+def test_a_deployments_templates_are_read_as_printed(tmp_path: Path) -> None:
+    (block,) = (block for kind, block in BLOCKS if kind == "yaml")
+    file = tmp_path / "templates.yaml"
+    file.write_text(block)
+    (template,) = read_templates(str(file))
+    assert (template.name, template.resources.cpu, template.requires) == ("ml", 4.0, ("python3",))
 
 
 def test_the_stacks_addresses_can_be_sourced(stack: Stack) -> None:
