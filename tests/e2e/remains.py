@@ -4,8 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 import grpc.aio
 import psutil
@@ -16,19 +14,11 @@ from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIO
 from google.cloud.storage import Client as Storage
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 
+from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
 from sdk.python.errors import NotFound
 
 PATIENCE_S = 30.0
-
-
-class Stack(Protocol):
-    """What the fixture gives."""
-
-    base_url: str
-    api_key: str
-    home: Path
-    environment: dict[str, str]
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> float:

@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +20,7 @@ from google.cloud.firestore_v1 import Client as Firestore
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
 from sdk.python.errors import NotFound
 
@@ -28,14 +29,6 @@ BLOCKS = re.MULTILINE | re.DOTALL
 CONTRACT = (ROOT / "docs" / "api-reference.md").read_text(encoding="utf-8")
 PRINTED_URL, PRINTED_KEY, PRINTED_ID = "http://localhost:8080", "your-api-key", "ws-test-developer-123"
 PATIENCE_S = 60.0
-
-
-class Stack(Protocol):
-    """What the fixture gives."""
-
-    base_url: str
-    api_key: str
-    environment: dict[str, str]
 
 
 def section(title: str, level: str = "##") -> str:

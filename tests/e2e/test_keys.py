@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
@@ -14,17 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import main as _  # noqa: F401  # fills the route table
+from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
 from sdk.python.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from shared.http import ROUTES, Access
-
-
-class Stack(Protocol):
-    """What the fixture gives."""
-
-    base_url: str
-    api_key: str
-    environment: dict[str, str]
 
 
 @pytest.fixture

@@ -5,25 +5,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
+from infra.local.stack import Stack
 from shared.template_file import read_templates
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PRINTED_URL, PRINTED_KEY = "http://localhost:8080", "your-api-key"
-
-
-class Stack(Protocol):
-    """What the fixture gives."""
-
-    base_url: str
-    api_key: str
-    home: Path
-    environment: dict[str, str]
 
 
 def here(text: str, stack: Stack) -> str:

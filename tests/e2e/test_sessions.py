@@ -5,22 +5,14 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
 
+from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
 from sdk.python.errors import BadRequest, Conflict, NotFound, Unauthorized
-
-
-class Stack(Protocol):
-    """What the fixture gives."""
-
-    base_url: str
-    api_key: str
-    environment: dict[str, str]
-
 
 CONTRACT_FIELDS = {"id", "provider", "namespace", "user", "status", "url", "websocket", "ssh", "details"}
 ADDED_FIELDS = {"created_at", "expires_at", "template", "labels"}
