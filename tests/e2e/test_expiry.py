@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
-from tests.e2e.remains import Remains, Stack, is_gone, until
+from tests.e2e.remains import Remains, is_gone, until
 
 PATIENCE_S = 100.0
 

@@ -17,8 +17,9 @@ from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 from google.cloud.storage import Client as Storage
 
+from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
-from tests.e2e.remains import Remains, Stack, is_gone, processes_of, until
+from tests.e2e.remains import Remains, is_gone, processes_of, until
 
 ROOT = Path(__file__).parents[2]
 CYCLES, CLIENTS = 200, 8
