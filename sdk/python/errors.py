@@ -6,6 +6,7 @@ OnMemOSError
 │   │   └── ConnectTimeout      also a Timeout
 │   ├── Timeout                 sent, no answer in time
 │   ├── ConnectionLost          sent, the connection broke
+│   │   └── ShellExited         the shell that it led to came to its own end
 │   └── InvalidResponse         something answered, but not OnMemOS
 ├── APIError                    the service refused: status, code, detail, errors, request_id
 │   ├── BadRequest 400, Unauthorized 401, Forbidden 403, NotFound 404, RateLimited 429
@@ -64,6 +65,10 @@ class ConnectTimeout(ConnectError, Timeout):
 
 class ConnectionLost(TransportError):
     """The connection broke after the request, or some of it, was sent."""
+
+
+class ShellExited(ConnectionLost):
+    """The shell at the other end exited, as `exit` makes it do."""
 
 
 class InvalidResponse(TransportError):

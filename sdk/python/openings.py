@@ -1,22 +1,27 @@
 """Opening shells and terminals: at the agent itself, or through the service's relay."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 
 from .calls import Calls
-from .errors import OnMemOSError, Unauthorized
+from .direct import ONCE
+from .errors import SESSION_NOT_FOUND, NotFound, OnMemOSError, Unauthorized
 from .faces import operation_giving
+from .lines import Line
 from .paths import SERVICE_START_S, path_to
 from .retries import TRANSIENT
+from .shapes import SessionDict
 from .shells import AsyncShell, Shell
 from .terminals import AsyncTerminal, Terminal
-from .transport import Socket
 
 T = TypeVar("T")
 
-Begin = Callable[[Socket, float], Awaitable[T]]
+Begin = Callable[[Line, float], Awaitable[T]]
 
+# A terminal may be read slowly, which holds up the answer to a ping too; a shell is read as soon as something comes.
+PONG_S: Mapping[str, float | None] = {"shell": 20.0, "terminal": None}
 PROMPT_S = 2.0  # a terminal says nothing when it opens; a refusal would have come by then
 
 
@@ -30,9 +35,9 @@ class ShellOperations(Calls):
         Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
         """
 
-        async def begin(socket: Socket, within_s: float) -> AsyncShell:
+        async def begin(line: Line, within_s: float) -> AsyncShell:
             lock = self._link.transport.lock()
-            return await AsyncShell.greeted(socket, within_s, lock=lock, patience_s=self._link.timeout_s)
+            return await AsyncShell.greeted(line, within_s, lock=lock, patience_s=self._link.timeout_s)
 
         return await self._opened(session_id, "shell", "", begin)
 
@@ -43,54 +48,66 @@ class ShellOperations(Calls):
         Raises NotFound, Conflict or Unavailable (the session failed, or is not ready), sooner or when it is first read.
         """
 
-        async def begin(socket: Socket, within_s: float) -> AsyncTerminal:
-            return await AsyncTerminal.begun(socket, min(within_s, PROMPT_S))
+        async def begin(line: Line, within_s: float) -> AsyncTerminal:
+            return await AsyncTerminal.begun(line, min(within_s, PROMPT_S))
 
         return await self._opened(session_id, "terminal", urlencode({"rows": rows, "cols": cols}), begin)
 
     async def _opened(self, session_id: str, what: str, query: str, begin: Begin[T]) -> T:
         path = path_to("sessions", what, session_id=session_id)
         tail = f"?{query}" if query else ""
-        opened = await self._opened_directly(session_id, f"/{what}{tail}", begin)
+        opened = await self._opened_directly(session_id, what, tail, begin)
         if opened is not None:
             return opened
         link = self._link
         url = f"ws{link.base_url.removeprefix('http')}{path}{tail}"
+        within_s = link.timeout_s + SERVICE_START_S
 
         async def once() -> T:
-            socket = await link.transport.open(url, link.own_headers(), link.timeout_s)
-            return await _begun(begin, socket, link.timeout_s + SERVICE_START_S)
+            return await self._begun(session_id, url, link.own_headers(), PONG_S[what], within_s, begin)
 
-        return await link.retries.run(
-            once, passing=TRANSIENT, patience_s=link.timeout_s + SERVICE_START_S, sleep=link.transport.sleep
-        )
+        return await link.retries.run(once, passing=TRANSIENT, patience_s=within_s, sleep=link.transport.sleep)
 
-    async def _opened_directly(self, session_id: str, path: str, begin: Begin[T]) -> T | None:
-        if self._direct is None:
-            return None
+    async def _opened_directly(self, session_id: str, what: str, tail: str, begin: Begin[T]) -> T | None:
+        direct, within_s = self._direct, self._link.timeout_s
         refused = None
-        while way := await self._direct.way(session_id, refused):
-            if way.websocket is None:
-                return None
+        while direct is not None and (way := await direct.way(session_id, refused)) and way.websocket is not None:
+            url = f"{way.websocket.removesuffix('/shell')}/{what}{tail}"
             try:
-                socket = await self._link.transport.open(
-                    way.websocket.removesuffix("/shell") + path, way.headers, self._link.timeout_s
-                )
-                return await _begun(begin, socket, self._link.timeout_s)
+                return await self._begun(session_id, url, way.headers, PONG_S[what], within_s, begin)
             except Unauthorized as exc:
                 if refused is not None:
-                    self._direct.avoid(session_id, str(exc))
+                    direct.avoid(session_id, str(exc))
                     return None
                 refused = way
             except OnMemOSError as exc:
-                self._direct.avoid(session_id, str(exc))
+                direct.avoid(session_id, str(exc))
                 return None
         return None
 
+    async def _begun(
+        self,
+        session_id: str,
+        url: str,
+        headers: Mapping[str, str],
+        pong_s: float | None,
+        within_s: float,
+        begin: Begin[T],
+    ) -> T:
+        socket = await self._link.transport.open(url, headers, self._link.timeout_s, pong_s)
+        try:
+            return await begin(Line(socket, partial(self._is_gone, session_id)), within_s)
+        except BaseException:
+            await socket.close()
+            raise
 
-async def _begun(begin: Begin[T], socket: Socket, within_s: float) -> T:
-    try:
-        return await begin(socket, within_s)
-    except BaseException:
-        await socket.close()
-        raise
+    async def _is_gone(self, session_id: str) -> bool:
+        """Whether the service says that the session was deleted."""
+        path = path_to("sessions", session_id=session_id)
+        try:
+            await self._link.call(SessionDict, "GET", path, idempotent=True, retries=ONCE)
+        except NotFound as exc:
+            return exc.code == SESSION_NOT_FOUND
+        except OnMemOSError:
+            pass
+        return False

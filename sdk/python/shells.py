@@ -6,40 +6,29 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self, cast
 
-from .errors import APIError, BadRequest, ConnectionLost, InvalidResponse, OnMemOSError, class_of
+from .errors import BadRequest, InvalidResponse
 from .faces import AsyncContext, BlockingContext, fact, operation
+from .lines import Line
 from .paths import given
 from .shapes import ShellResultDict, WelcomeDict
-from .transport import Socket, SocketClosed
 
 MAX_COMMAND_S = 3600.0  # what a command may take that is given no timeout
 ENVELOPE = frozenset({"type", "id"})  # of a result
-EXITED = 1000  # WebSocket's normal closure: the shell came to its own end
-
-# How the service closes a WebSocket, as the status and code of the HTTP answer that means the same.
-CLOSED = {
-    4401: (401, "unauthenticated", "the credentials do not open this session"),
-    4404: (404, "session_not_found", "Session not found"),
-    4409: (409, "session_failed", "the session failed"),
-    4410: (410, "session_ended", "the session was deleted"),
-    1013: (503, "session_not_ready", "the session was not ready in time"),
-}
 
 
 class ShellFace:
     """What both faces of a shell can do."""
 
     def __init__(
-        self, socket: Socket, welcome: WelcomeDict, lock: AbstractAsyncContextManager[None], patience_s: float
+        self, line: Line, welcome: WelcomeDict, lock: AbstractAsyncContextManager[None], patience_s: float
     ) -> None:
-        self._socket = socket
+        self._line = line
         self._welcome = welcome
         self._cwd = welcome["cwd"]
         self._lock = lock
         self._patience_s = patience_s
         self._restarts = 0
         self._closed = False
-        self._ended: SocketClosed | None = None
 
     @fact
     def welcome(self) -> WelcomeDict:
@@ -66,7 +55,7 @@ class ShellFace:
         One at a time: while a command runs, others wait for it. `timeout`: seconds, 3600 if not given and at most;
         past it the command is ended, and the result has `timed_out`. Its stdin is empty.
 
-        Raises BadRequest (no such command can be sent), SessionEnded, and ConnectionLost, after which it may have run.
+        Raises BadRequest (no such command can be sent), SessionEnded, ShellExited, and ConnectionLost: it may have run.
         """
         sent = given(type="command", command=command, timeout=timeout, id=uuid.uuid4().hex)
         within_s = (MAX_COMMAND_S if timeout is None else timeout) + self._patience_s
@@ -100,7 +89,7 @@ class ShellFace:
     async def close(self) -> None:
         """End the shell and what it runs. Idempotent."""
         self._closed = True
-        await self._socket.close()
+        await self._line.close()
 
     async def _leave(self, exc: BaseException | None) -> None:
         await self.close()
@@ -108,22 +97,10 @@ class ShellFace:
     async def _send(self, frame: Mapping[str, Any]) -> None:
         if self._closed:
             raise RuntimeError("the shell is closed")
-        if self._ended is not None:
-            error = ended(self._ended)
-            error.may_have_executed = False
-            raise error
-        try:
-            await self._socket.send(json.dumps(frame))
-        except SocketClosed as exc:
-            self._ended = exc
-            raise ended(exc) from exc
+        await self._line.send(json.dumps(frame))
 
     async def _receive(self, within_s: float) -> dict[str, Any]:
-        try:
-            frame = frame_of(await self._socket.receive(within_s))
-        except SocketClosed as exc:
-            self._ended = exc
-            raise ended(exc) from exc
+        frame = frame_of(await self._line.receive(within_s))
         if (frame["type"], frame.get("status")) == ("status", "restarted"):
             self._restarts += 1
         return frame
@@ -139,16 +116,13 @@ class AsyncShell(ShellFace, AsyncContext):
 
     @classmethod
     async def greeted(
-        cls, socket: Socket, within_s: float, *, lock: AbstractAsyncContextManager[None], patience_s: float
+        cls, line: Line, within_s: float, *, lock: AbstractAsyncContextManager[None], patience_s: float
     ) -> Self:
         """The shell at the other end, once it has said welcome. Raises the typed form of a refusal."""
-        try:
-            frame = frame_of(await socket.receive(within_s))
-        except SocketClosed as exc:
-            raise ended(exc) from exc
+        frame = frame_of(await line.receive(within_s))
         if frame["type"] != "welcome" or not isinstance(frame.get("cwd"), str):
             raise InvalidResponse(f"what answers is no shell: its first frame is of type {frame['type']!r}")
-        return cls(socket, cast("WelcomeDict", frame), lock, patience_s)
+        return cls(line, cast("WelcomeDict", frame), lock, patience_s)
 
 
 class Shell(BlockingContext, ShellFace):
@@ -169,14 +143,3 @@ def frame_of(message: str | bytes) -> dict[str, Any]:
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise InvalidResponse(f"a frame without a type came from the shell: {message[:80]!r}")
     return frame
-
-
-def ended(closed: SocketClosed) -> OnMemOSError:
-    """What the end of a connection means."""
-    if closed.code in CLOSED:
-        status, code, detail = CLOSED[closed.code]
-        refusal: APIError = class_of(status, code)(status, closed.reason or detail, code)
-        return refusal
-    if closed.code == EXITED:
-        return ConnectionLost(f"the shell has exited{': ' if closed.reason else ''}{closed.reason}")
-    return ConnectionLost(str(closed))

@@ -35,12 +35,19 @@ _log.setLevel(logging.INFO)
 class BlockingSocket:
     """A Socket that blocks its thread. Other threads may send while one receives."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], timeout_s: float, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        pong_s: float | None,
+        tls: ssl.SSLContext | None,
+    ) -> None:
         self._exit = ExitStack()
+        options = _options(headers, timeout_s, pong_s, tls)
         with _opening(url, timeout_s):
-            self._connection = self._exit.enter_context(
-                blocking.connect(url, ssl=tls, create_connection=_BlockingConnection, **_options(headers, timeout_s))
-            )
+            connection = blocking.connect(url, create_connection=_BlockingConnection, **options)
+            self._connection = self._exit.enter_context(connection)
 
     async def send(self, message: str | bytes) -> None:
         with _translated():
@@ -62,8 +69,15 @@ class AsyncSocket:
         self._connection = connection
 
     @classmethod
-    async def opened(cls, url: str, headers: Mapping[str, str], timeout_s: float, tls: ssl.SSLContext | None) -> Self:
-        options = _options(headers, timeout_s) | ({"ssl": tls} if tls else {})
+    async def opened(
+        cls,
+        url: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        pong_s: float | None,
+        tls: ssl.SSLContext | None,
+    ) -> Self:
+        options = _options(headers, timeout_s, pong_s, tls)
         with _opening(url, timeout_s):
             return cls(await asynchronous.connect(url, create_connection=_AsyncConnection, **options))
 
@@ -92,16 +106,20 @@ class _AsyncConnection(asynchronous.ClientConnection):
             await super().handshake(*args, **kwargs)
 
 
-def _options(headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
-    return {
+def _options(
+    headers: Mapping[str, str], timeout_s: float, pong_s: float | None, tls: ssl.SSLContext | None
+) -> dict[str, Any]:
+    options = {
         "additional_headers": dict(headers),
         "user_agent_header": None,  # it is among the headers
         "compression": None,
         "open_timeout": timeout_s,
+        "ping_timeout": pong_s,
         "close_timeout": CLOSE_S,
         "max_size": MAX_MESSAGE_BYTES,
         "logger": _log,
     }
+    return options | ({"ssl": tls} if tls is not None else {})
 
 
 @contextmanager

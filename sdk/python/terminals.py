@@ -5,17 +5,17 @@ from collections import deque
 from contextlib import suppress
 from typing import Self
 
-from .errors import ConnectionLost, Timeout
+from .errors import ConnectionLost, OnMemOSError, ShellExited, Timeout
 from .faces import AsyncContext, BlockingContext, fact, operation
-from .shells import EXITED, ended, frame_of
-from .transport import Socket, SocketClosed
+from .lines import Line
+from .shells import frame_of
 
 
 class TerminalFace:
     """What both faces of a terminal can do."""
 
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._ahead: deque[str | bytes] = deque()
         self._returncode: int | None = None
         self._over = False
@@ -57,7 +57,7 @@ class TerminalFace:
     async def close(self) -> None:
         """End the shell and what it runs. Idempotent."""
         self._over = True
-        await self._socket.close()
+        await self._line.close()
 
     async def _leave(self, exc: BaseException | None) -> None:
         await self.close()
@@ -65,30 +65,28 @@ class TerminalFace:
     async def _send(self, message: str | bytes) -> None:
         if self._over:
             return
-        try:
-            await self._socket.send(message)
-        except SocketClosed:
-            return  # what came before the end is still to be read, and then why it ended
+        with suppress(OnMemOSError):  # what came before the end is still to be read, and then why it ended
+            await self._line.send(message)
 
     async def _next(self, timeout_s: float | None) -> str | bytes:
         if self._ahead:
             return self._ahead.popleft()
         try:
-            return await self._socket.receive(timeout_s)
-        except SocketClosed as exc:
-            if exc.code == EXITED:
-                self._over = True
-                return b""
-            raise ended(exc) from exc
+            return await self._line.receive(timeout_s)
+        except OnMemOSError as exc:
+            if not isinstance(exc, ShellExited) and not self._over:
+                raise
+            self._over = True
+            return b""
 
 
 class AsyncTerminal(TerminalFace, AsyncContext):
     """A terminal whose calls are awaited: one task reads, another may write and resize."""
 
     @classmethod
-    async def begun(cls, socket: Socket, within_s: float) -> Self:
+    async def begun(cls, line: Line, within_s: float) -> Self:
         """The terminal at the other end, after a look whether it refuses. Raises what the refusal means."""
-        terminal = cls(socket)
+        terminal = cls(line)
         with suppress(Timeout):  # a shell without a prompt
             terminal._ahead.append(await terminal._next(within_s))
         if terminal._over:

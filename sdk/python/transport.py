@@ -73,8 +73,11 @@ class Transport(Protocol):
     async def send(self, request: Request) -> httpx.Response:
         """The response with its body read, whatever its status. Raises TransportErrors, nothing of httpx."""
 
-    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Socket:
-        """A WebSocket. Redirects are not followed: `headers` hold secrets. Raises TransportErrors and APIErrors."""
+    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float, pong_s: float | None) -> Socket:
+        """A WebSocket. Redirects are not followed: `headers` hold secrets. Raises TransportErrors and APIErrors.
+
+        `pong_s`: how long the other side may take to answer a ping, None for ever.
+        """
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """A lock that waits as this transport waits; each `async with` takes it anew."""
@@ -96,10 +99,10 @@ class BlockingTransport:
         with _translated(request):
             return self._http.send(_built(self._http, request), follow_redirects=False)
 
-    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Socket:
+    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float, pong_s: float | None) -> Socket:
         from .sockets import BlockingSocket  # with its package 40 ms, which only shells need
 
-        return BlockingSocket(url, headers, timeout_s, _tls() if url.startswith("wss:") else None)
+        return BlockingSocket(url, headers, timeout_s, pong_s, _tls() if url.startswith("wss:") else None)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         return ThreadLock()
@@ -123,10 +126,10 @@ class AsyncTransport:
         with _translated(request):
             return await self._http.send(_built(self._http, request), follow_redirects=False)
 
-    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Socket:
+    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float, pong_s: float | None) -> Socket:
         from .sockets import AsyncSocket
 
-        return await AsyncSocket.opened(url, headers, timeout_s, _tls() if url.startswith("wss:") else None)
+        return await AsyncSocket.opened(url, headers, timeout_s, pong_s, _tls() if url.startswith("wss:") else None)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         return asyncio.Lock()

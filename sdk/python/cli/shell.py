@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import ConnectionLost
+from ..errors import ShellExited
 from .complaints import Complaint
 from .grammar import Command, examples
 from .invocation import Invocation, pass_invocation
@@ -62,17 +62,8 @@ def _lines(client: "OnMemOSClient", session_id: str) -> int:
                 continue
             try:
                 result = running.execute(command)
-            except ConnectionLost as exc:
-                if _exited(exc):
-                    return returncode  # the line before was `exit`
-                raise
+            except ShellExited:
+                return returncode  # the line before was `exit`
             written(result["stdout"], result["stderr"])
             returncode = result["returncode"]
     return returncode
-
-
-def _exited(exc: ConnectionLost) -> bool:
-    from ..shells import EXITED
-    from ..transport import SocketClosed
-
-    return isinstance(exc.__cause__, SocketClosed) and exc.__cause__.code == EXITED

@@ -1,8 +1,10 @@
 """A small workspace agent: commands in a list, a shell that knows some words, a terminal that echoes."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,11 +19,12 @@ RAN = {"stdout": "hi\n" * 1000, "stderr": "", "returncode": 0, "success": True}
 
 @dataclass(slots=True)
 class Agent:
-    """`tickets`: those that open it. `seen`: what it was asked with, newest last."""
+    """`tickets`: those that open it. `seen`: what it was asked with, newest last. `waits`: a shell runs `wait`."""
 
     tickets: set[str] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
+    waits: threading.Event = field(default_factory=threading.Event)
 
     @property
     def app(self) -> Starlette:
@@ -45,7 +48,7 @@ class Agent:
         return JSONResponse({**RAN, "stderr": "agent"})
 
     async def shell(self, socket: WebSocket) -> None:
-        await self._served(socket, shell)
+        await self._served(socket, partial(shell, waits=self.waits))
 
     async def terminal(self, socket: WebSocket) -> None:
         await self._served(socket, terminal)
@@ -62,14 +65,18 @@ class Agent:
         return connection.headers.get("authorization", "").removeprefix("Bearer ")
 
 
-async def shell(socket: WebSocket, commands: list[str]) -> None:
-    """`cd X`, `pwd`, `exit N`; `close N` closes with this code; anything else prints itself. Words run in order."""
-    cwd = "/workspace"
+async def shell(socket: WebSocket, commands: list[str], waits: threading.Event | None = None) -> None:
+    """`cd X`, `pwd`, `exit N`; `close N`: with this code; `wait` for an interrupt; anything else prints itself."""
+    cwd, waiting = "/workspace", ""
     await socket.send_json({"type": "welcome", "session_id": "ws", "boot_id": "b", "shell": "sh", "cwd": cwd})
     async for text in _texts(socket):
         frame = json.loads(text)
         if frame["type"] == "ping":
             await socket.send_json({"type": "pong"})
+            continue
+        if frame["type"] == "interrupt":
+            result = {"stdout": "", "stderr": "", "returncode": 130, "success": False, "cwd": cwd}
+            await socket.send_json({"type": "command_result", "id": waiting, **result})
             continue
         command = frame.get("command")
         if not command:
@@ -77,6 +84,10 @@ async def shell(socket: WebSocket, commands: list[str]) -> None:
             continue
         commands.append(command)
         word, _, argument = command.partition(" ")
+        if word == "wait" and waits is not None:
+            waiting = frame["id"]
+            waits.set()
+            continue
         if word == "close":
             await socket.send_json({"type": "status", "status": "deleted"})
             await socket.close(int(argument), "as told")

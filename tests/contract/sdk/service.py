@@ -283,6 +283,7 @@ class Stack:
             state.clear()
         for noted in (self.agent.tickets, self.agent.commands, self.agent.seen, self.agent_wire.script):
             noted.clear()
+        self.agent.waits.clear()
         for wire in (self.wire, self.agent_wire):
             wire.requests = wire.connections = 0
             wire.ended = threading.Semaphore(0)

@@ -1,6 +1,7 @@
 """Sessions, workspaces, shells and terminals over real HTTP and WebSockets."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -82,9 +83,16 @@ def test_a_shell_that_exits_says_how(way: Face) -> None:
         assert shell("execute", "exit 3")["returncode"] == 3
         with pytest.raises(onmemos.ConnectionLost):
             shell("execute", "late")
-        with pytest.raises(onmemos.ConnectionLost, match="the shell has exited") as caught:
+        with pytest.raises(onmemos.ShellExited, match="the shell has exited") as caught:
             shell("execute", "later")
     assert not caught.value.may_have_executed
+
+
+def test_a_shell_at_the_agent_whose_session_is_deleted_says_so(direct: Face, client: Face) -> None:
+    with direct("open_shell", "ws-0") as shell:
+        client("delete_session", "ws-0")
+        with pytest.raises(onmemos.SessionEnded):
+            shell("execute", "close 1012")
 
 
 @pytest.mark.parametrize(
@@ -199,3 +207,28 @@ def test_a_terminal_is_bytes_both_ways(way: Face, words: list[str]) -> None:
         assert terminal("read") == b""
         assert terminal.target.returncode == 3
     assert words == ["ls é\n"]
+
+
+def test_closing_a_terminal_ends_the_read_of_another_thread(stack: Stack) -> None:
+    stack.service.sessions["ws-0"] = {"id": "ws-0", "status": "running"}
+    with onmemos.OnMemOSClient(stack.url, KEY) as client, ThreadPoolExecutor(1) as threads:
+        terminal = client.open_terminal("ws-0")
+        terminal.read()
+        reading = threads.submit(terminal.read)
+        terminal.close()
+        assert reading.result(5) == b""
+
+
+def test_a_command_is_interrupted_from_another_thread_and_each_gets_its_own_result(stack: Stack) -> None:
+    stack.service.sessions["ws-0"] = {"id": "ws-0", "status": "running"}
+    with (
+        onmemos.OnMemOSClient(stack.url, KEY) as client,
+        ThreadPoolExecutor(8) as threads,
+        client.open_shell("ws-0") as shell,
+    ):
+        waiting = threads.submit(shell.execute, "wait")
+        assert stack.agent.waits.wait(5)
+        shell.interrupt()
+        assert waiting.result(5)["returncode"] == 130
+        commands = [f"echo {n}" for n in range(40)]
+        assert [result["stdout"] for result in threads.map(shell.execute, commands)] == commands

@@ -62,7 +62,9 @@ class ScriptedTransport:
         turn.request = httpx.Request(request.method, request.url)
         return turn
 
-    async def open(self, url: str, headers: Mapping[str, str], timeout_s: float) -> ScriptedSocket:
+    async def open(
+        self, url: str, headers: Mapping[str, str], timeout_s: float, pong_s: float | None
+    ) -> ScriptedSocket:
         socket = self.sockets.pop(0)
         if isinstance(socket, Exception):
             raise socket

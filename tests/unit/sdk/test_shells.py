@@ -14,6 +14,7 @@ from sdk.python.errors import (
     OnMemOSError,
     SessionEnded,
     SessionFailed,
+    ShellExited,
     Timeout,
     Unauthorized,
     Unavailable,
@@ -21,7 +22,7 @@ from sdk.python.errors import (
 from sdk.python.retries import Retries
 from sdk.python.shells import Shell
 from sdk.python.transport import SocketClosed
-from tests.unit.sdk.scripted import ScriptedClient, ScriptedSocket, refusal
+from tests.unit.sdk.scripted import ScriptedClient, ScriptedSocket, Turn, ok, refusal
 from tests.unit.sdk.test_direct import way
 
 WELCOME = json.dumps({"type": "welcome", "session_id": "s", "boot_id": "b", "shell": "bash", "cwd": "/workspace"})
@@ -42,9 +43,10 @@ def result(**fields: Any) -> str:
     return json.dumps({"type": "command_result", "id": "ID", **told})
 
 
-def shell_over(*turns: str | bytes | Exception) -> tuple[Shell, EchoedId]:
+def shell_over(*turns: str | bytes | Exception, look: Turn | None = None) -> tuple[Shell, EchoedId]:
+    """`look`: what the service says of the session when the connection breaks."""
     socket = EchoedId(WELCOME, *turns)
-    client = ScriptedClient()
+    client = ScriptedClient(look or ok(id="s"))
     client.transport.sockets.append(socket)
     return client.open_shell("s"), socket
 
@@ -149,7 +151,23 @@ def test_a_shell_that_exited_says_so() -> None:
     exited = json.dumps({"type": "status", "status": "exited"})
     shell, _ = shell_over(result(returncode=3), exited, SocketClosed(1000, ""))
     assert shell.execute("exit 3")["returncode"] == 3
-    with pytest.raises(ConnectionLost, match="the shell has exited"):
+    for _ in range(2):
+        with pytest.raises(ShellExited, match="the shell has exited"):
+            shell.execute("ls")
+
+
+@pytest.mark.parametrize("closed", [SocketClosed(1012, "stopping"), SocketClosed(1006, ""), SocketClosed(None, "")])
+def test_a_connection_that_broke_because_the_session_was_deleted_says_so(closed: SocketClosed) -> None:
+    shell, _ = shell_over(closed, look=refusal(404, code="session_not_found"))
+    for _ in range(2):
+        with pytest.raises(SessionEnded, match="410 session_ended"):
+            shell.execute("ls")
+
+
+@pytest.mark.parametrize("look", [refusal(404), refusal(503), ConnectError("refused")], ids=repr)
+def test_a_connection_that_broke_is_just_lost_when_the_service_says_nothing_of_the_session(look: Turn) -> None:
+    shell, _ = shell_over(SocketClosed(1012, ""), look=look)
+    with pytest.raises(ConnectionLost):
         shell.execute("ls")
 
 
@@ -219,7 +237,7 @@ def test_a_shell_is_opened_through_the_relay_when_the_client_is_told_to() -> Non
 def test_an_agent_that_opens_no_shell_is_passed_by_and_left_alone_for_a_while(
     fault: ScriptedSocket | Exception,
 ) -> None:
-    client = ScriptedClient(way("t1"), direct=True)
+    client = ScriptedClient(way("t1"), ok(id="s"), direct=True)
     assert opened_by(client, fault, ScriptedSocket(WELCOME))[-1] == RELAY
     assert opened_by(client, ScriptedSocket(WELCOME))[-1] == RELAY
     assert all(socket.closed for socket in client.transport.opened)
@@ -262,7 +280,7 @@ def test_what_the_relay_refuses_is_typed_and_not_tried_again(
 
 
 def test_opening_is_tried_again_after_a_passing_fault() -> None:
-    client = ScriptedClient()
+    client = ScriptedClient(ok(id="s"))
     faults = [ScriptedSocket(SocketClosed(1012, "")), ScriptedSocket(SocketClosed(1013, ""))]
     assert opened_by(client, ConnectError("refused"), *faults, ScriptedSocket(WELCOME))[-1] == RELAY
     assert len(client.transport.pauses) == 3
