@@ -1,4 +1,4 @@
-"""The relay: `uvicorn functions.relay:app --ws websockets-sansio`, and shared.passage.SERVER's other settings.
+"""The relay: `uvicorn functions.relay:app`, with the settings of shared.passage.SERVER.
 
 WebSockets to a session's shell and terminal, and HTTP and WebSockets to whatever else its agent serves. A program of
 its own, for functions-framework refuses WebSockets.

@@ -38,7 +38,7 @@ SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5
 # uvicorn's settings for WebSockets. A peer that is read slowly answers pings late and is not dead for that, so the
 # pings only keep the way open: no wait for an answer is shorter than Cloud Run's longest request.
 SERVER: Final[dict[str, Any]] = {
-    "ws": "websockets-sansio",
+    "ws": "shared.websocket_server:Protocol",
     "ws_max_size": 1 << 20,  # the agent's own limit for what clients send
     "ws_per_message_deflate": False,
     "ws_ping_timeout": 3600.0,
@@ -189,9 +189,18 @@ async def websocket(
         await hang_up(there, GOING_AWAY)
 
 
-async def exchange(there: aiohttp.ClientWebSocketResponse, receive: Receive, send: Send) -> End:
+async def exchange(there: aiohttp.ClientWebSocketResponse, scope: Scope, receive: Receive, send: Send) -> End:
     """Carry messages both ways until one side ends it. Neither side is closed yet."""
-    return await first(_down(there, send), _up(there, receive))
+    ends = [_down(there, send), _up(there, receive)]
+    if lost := scope.get("state", {}).get("lost"):  # as shared.websocket_server tells it
+        ends.append(_lost(lost))
+    return await first(*ends)
+
+
+async def _lost(connection: asyncio.Future[None]) -> End:
+    """The client's connection, also while its message waits for an agent that does not read."""
+    await asyncio.shield(connection)
+    return End(ABNORMAL, by_client=True)
 
 
 async def _up(there: aiohttp.ClientWebSocketResponse, receive: Receive) -> End:
@@ -239,7 +248,7 @@ async def pass_websocket(
     await receive()
     async with websocket(client, url, headers, scope.get("subprotocols", ())) as there:
         await send({"type": "websocket.accept", "subprotocol": there.protocol})
-        end = await exchange(there, receive, send)
+        end = await exchange(there, scope, receive, send)
         if end.by_client:
             await hang_up(there, end.code, end.reason)
         elif end.code != ABNORMAL:  # else the server drops the client's connection, as the agent dropped ours
@@ -266,16 +275,16 @@ async def hang_up(there: aiohttp.ClientWebSocketResponse, code: int, reason: str
     asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, transport.abort)
 
 
-async def first(preferred: Coroutine[Any, Any, T], other: Coroutine[Any, Any, T]) -> T:
-    """Run both until one is done; its outcome. When both are, that of the first."""
-    one, two = asyncio.create_task(preferred), asyncio.create_task(other)
+async def first(*works: Coroutine[Any, Any, T]) -> T:
+    """Run all until one is done; its outcome. When several are, that of the first of them."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        await asyncio.wait({one, two}, return_when=asyncio.FIRST_COMPLETED)
-        return (one if one.done() else two).result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
     finally:
-        one.cancel()
-        two.cancel()
-        await asyncio.gather(one, two, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Upload:

@@ -158,7 +158,7 @@ class Relay:
             return Farewell(4000 + exc.status if 400 <= exc.status < 500 else passage.BAD_GATEWAY, str(exc))
         except (passage.Unreachable, passage.Lost):
             return await self._without_agent(session)
-        end = await passage.first(passage.exchange(agent, receive, send), self._over(session_id))
+        end = await passage.first(passage.exchange(agent, scope, receive, send), self._over(session_id))
         if end.by_client:
             await passage.hang_up(agent, end.code, end.reason)
         elif end.code in OF_A_REPLACED_WORKSPACE:

@@ -1,11 +1,13 @@
 """What the relay makes of what a client shows, and what it lets through of it; no network."""
 
+import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
 from shared.credentials import credentials
-from shared.passage import join, raw_path
+from shared.passage import ABNORMAL, End, exchange, join, raw_path
 from shared.relay import Distrusted, agent_path
 
 
@@ -117,3 +119,54 @@ async def test_an_answer_that_is_not_ours_is_marked_and_cannot_set_anything_for_
         b"x-request-id": b"request-1",
     }
     assert (answer.began, answer.status, sent[1]["body"]) == (True, 200, b"x")
+
+
+class Deaf:
+    """An agent's WebSocket that takes no message and says nothing; `gone` and it is no longer there to write to."""
+
+    def __init__(self, *, gone: bool = False) -> None:
+        self.asked = asyncio.Event()
+        self.said: asyncio.Queue[Any] = asyncio.Queue()
+        self._gone = gone
+
+    async def send_str(self, _: str) -> None:
+        self.asked.set()
+        if self._gone:
+            raise aiohttp.ClientConnectionResetError("gone")
+        await asyncio.Event().wait()
+
+    async def receive(self) -> Any:
+        return await self.said.get()
+
+
+class Client:
+    """Has sent one message."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.messages.put_nowait({"type": "websocket.receive", "text": "hi"})
+        self.got: list[Any] = []
+
+    async def send(self, message: Any) -> None:
+        self.got.append(message)
+
+
+async def test_a_client_that_is_lost_while_the_agent_does_not_read_is_missed() -> None:
+    agent, client, lost = Deaf(), Client(), asyncio.get_running_loop().create_future()
+    there: Any = agent
+    carrying = asyncio.create_task(exchange(there, {"state": {"lost": lost}}, client.messages.get, client.send))
+    await agent.asked.wait()
+    assert not carrying.done()
+    lost.set_result(None)
+    assert await asyncio.wait_for(carrying, 5) == End(ABNORMAL, by_client=True)
+
+
+async def test_what_an_agent_said_before_it_went_comes_before_its_end() -> None:
+    agent, client = Deaf(gone=True), Client()
+    there: Any = agent
+    carrying = asyncio.create_task(exchange(there, {}, client.messages.get, client.send))
+    await agent.asked.wait()
+    agent.said.put_nowait(aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, "last words", ""))
+    agent.said.put_nowait(aiohttp.WSMessage(aiohttp.WSMsgType.CLOSE, 1000, "bye"))
+    assert await asyncio.wait_for(carrying, 5) == End(1000, "bye")
+    assert client.got == [{"type": "websocket.send", "text": "last words"}]
