@@ -51,7 +51,10 @@ def creation(*, template_required: bool) -> Decorator:
     """TEMPLATE and the options of a creation; the command gets them as `spec`, the body that the API takes."""
     names = tuple(inspect.signature(_spec).parameters)
     argument = click.argument(
-        "template", required=template_required, shell_complete=complete_template, metavar="TEMPLATE"
+        "template",
+        required=template_required,
+        shell_complete=complete_template,
+        metavar="TEMPLATE" if template_required else "[TEMPLATE]",
     )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -82,7 +82,9 @@ def run(
 @session_argument
 @timeout_option
 @click.option("--cwd", metavar="PATH", help="Where the command runs. [/workspace]")
-@click.option("--env", "-e", type=Pair(inherits=True), multiple=True, metavar="K=V", help="A variable; K: as here.")
+@click.option(
+    "--env", "-e", type=Pair(inherits=True), multiple=True, metavar="K=V", help="A variable; K alone: as it is here."
+)
 @stdin_option
 @json_option
 @command_argument

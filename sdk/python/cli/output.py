@@ -4,15 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..shapes import ExecutionDict
 from .complaints import complain, one_line
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 Cell = Callable[[Any], object]
 
@@ -42,22 +39,14 @@ class Output:
         if self.as_json:
             return self.json(items)
         rows = [[_text(cell(item)) for cell in columns.values()] for item in items]
-        if sys.stdout.isatty():
-            _show(_rich_table(list(columns), rows))
-        else:
-            click.echo("\n".join(aligned([list(columns), *rows])))
-        return None
+        return _print([list(columns), *rows], header=True)
 
     def facts(self, item: Any, facts: Mapping[str, object]) -> None:
         """One thing: a name and a value a line; what has no value is left out."""
         if self.as_json:
             return self.json(item)
         rows = [[name, _text(value)] for name, value in facts.items() if value not in (None, "", [], {})]
-        if sys.stdout.isatty():
-            _show(_rich_facts(rows))
-        else:
-            click.echo("\n".join(aligned(rows)))
-        return None
+        return _print(rows, header=False)
 
     def words(self, item: Any, *words: str) -> None:
         """What a script captures: a word a line."""
@@ -124,32 +113,24 @@ def _text(value: object) -> str:
     return "-" if value is None or value == "" else one_line(str(value))
 
 
-def _show(what: "RenderableType") -> None:
+def _print(rows: Sequence[Sequence[str]], *, header: bool) -> None:
+    if sys.stdout.isatty():
+        _coloured(rows, header=header)
+    else:
+        click.echo("\n".join(aligned(rows)))
+
+
+def _coloured(rows: Sequence[Sequence[str]], *, header: bool) -> None:
+    """For a terminal. Lines that are too long are left to it: a cell that is wrapped cannot be copied."""
     from rich.console import Console
-
-    Console(highlight=False).print(what)
-
-
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "RenderableType":
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.columns[0].no_wrap = True  # ids are there to be copied
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
-    return table
-
-
-def _rich_facts(rows: Sequence[Sequence[str]]) -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name, "bold"), Text(value, STYLES.get(value, "")))
-    return table
+    console = Console(highlight=False)
+    for number, (line, cells) in enumerate(zip(aligned(rows), rows, strict=True)):
+        text = Text(line, "bold" if header and number == 0 else "")
+        if not header:
+            text.stylize("bold", 0, len(cells[0]))
+        for cell in cells[1:]:
+            if cell in STYLES:
+                text.highlight_words([f" {cell}"], STYLES[cell])
+        console.print(text, soft_wrap=True)

@@ -1,11 +1,12 @@
 """What options take."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
 
-from sdk.python.cli.output import aligned, since
+from sdk.python.cli.output import Output, aligned, since
 from sdk.python.cli.values import Duration, Moment, minutes
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -59,3 +60,21 @@ def test_times_are_said_from_now(off: timedelta, text: str) -> None:
 
 def test_columns_begin_at_the_same_place_and_lines_have_no_end() -> None:
     assert aligned([["a", "b", "c"], ["long", "", "x"]]) == ["a     b  c", "long     x"]
+
+
+@pytest.mark.parametrize("no_color", [None, "1"])
+def test_a_terminal_gets_the_same_lines_in_colour(
+    no_color: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "10")  # what is too long is the terminal's to wrap
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    items = [{"id": "ws-running-1", "status": "running"}, {"id": "ws-2", "status": "[red]failed"}]
+    Output(as_json=False).table(items, {"ID": lambda item: item["id"], "STATUS": lambda item: item["status"]})
+    shown = capsys.readouterr().out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert plain.splitlines() == ["ID            STATUS", "ws-running-1  running", "ws-2          [red]failed"]
+    assert ("\x1b[32mrunning" in shown or "\x1b[32m running" in shown) == (no_color is None)
