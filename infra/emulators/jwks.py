@@ -29,6 +29,9 @@ class HttpServer:
         )
 
     async def __aenter__(self) -> Self:
+        # Connections inherit it. asyncio sets it only for sockets that were made with the protocol's number, and an
+        # answer in two pieces would wait 40 ms for the client's acknowledgement.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener.listen()
         self._serving = asyncio.create_task(self._server.serve([self._listener]), name="http")
         return self
