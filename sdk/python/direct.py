@@ -74,6 +74,7 @@ class _Known:
     lock: AbstractAsyncContextManager[None]
     way: Way | None = None
     avoid_until: float = float("-inf")
+    asked_in_vain: float = float("-inf")  # when the last answer without a way came
 
 
 class Direct:
@@ -112,13 +113,16 @@ class Direct:
 
         `refused`: not this one. Raises NotFound, Conflict, Unauthorized, Forbidden.
         """
-        known = self._of(session_id)
+        known, clock = self._of(session_id), self._link.clock
+        began = clock()
         async with known.lock:
-            now = self._link.clock()
-            if now < known.avoid_until:
+            now = clock()
+            if now < known.avoid_until or began < known.asked_in_vain:  # the answer to another is one to this
                 return None
             if known.way is None or known.way is refused or now >= known.way.renew_at:
                 known.way = await self._asked_for(session_id)
+                if known.way is None:
+                    known.asked_in_vain = clock()
             return known.way
 
     def avoid(self, session_id: str, reason: str) -> None:

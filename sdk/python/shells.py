@@ -53,7 +53,8 @@ class ShellFace:
         """Run a command line in the shell and return what it did, as execute_session does; `cwd` is where it led.
 
         One at a time: while a command runs, others wait for it. `timeout`: seconds, 3600 if not given and at most;
-        past it the command is ended, and the result has `timed_out`. Its stdin is empty.
+        past it the command is ended, and the result has `timed_out`. Its stdin is empty. It runs on when its caller
+        leaves, by cancellation for example; `interrupt` ends it.
 
         Raises BadRequest (no such command can be sent), SessionEnded, ShellExited, and ConnectionLost: it may have run.
         """

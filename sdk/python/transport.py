@@ -97,7 +97,7 @@ class BlockingTransport:
 
     async def send(self, request: Request) -> httpx.Response:
         with _translated(request):
-            return self._http.send(_built(self._http, request), follow_redirects=False)
+            return self._http.send(_built(self._http, request), follow_redirects=False, **_auth(request))
 
     async def open(self, url: str, headers: Mapping[str, str], timeout_s: float, pong_s: float | None) -> Socket:
         from .sockets import BlockingSocket  # with its package 40 ms, which only shells need
@@ -124,7 +124,7 @@ class AsyncTransport:
 
     async def send(self, request: Request) -> httpx.Response:
         with _translated(request):
-            return await self._http.send(_built(self._http, request), follow_redirects=False)
+            return await self._http.send(_built(self._http, request), follow_redirects=False, **_auth(request))
 
     async def open(self, url: str, headers: Mapping[str, str], timeout_s: float, pong_s: float | None) -> Socket:
         from .sockets import AsyncSocket
@@ -179,6 +179,11 @@ def _built(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Re
         json=request.json,
         timeout=httpx.Timeout(request.timeout_s, connect=CONNECT_S, write=WRITE_S, pool=None),
     )
+
+
+def _auth(request: Request) -> dict[str, Any]:
+    """None where the request has its own credentials: those of a client that was brought along are the service's."""
+    return {"auth": None} if "Authorization" in request.headers else {}
 
 
 @contextmanager

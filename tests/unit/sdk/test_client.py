@@ -89,6 +89,21 @@ async def test_an_async_http_client_that_was_brought_along_stays_open() -> None:
         assert not mine.is_closed
 
 
+def test_the_credentials_of_an_http_client_that_was_brought_along_are_the_services_and_not_an_agents() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        if request.url.path.endswith("/connect"):
+            way = {"url": "http://agent", "websocket": None, "ticket": "t", "expires_at": "2999-01-01T00:00:00Z"}
+            return httpx.Response(200, json=way)
+        return httpx.Response(200, json={"returncode": 0})
+
+    mine = httpx.Client(transport=httpx.MockTransport(answer), auth=("me", "secret"))
+    OnMemOSClient("http://h", "key", http_client=mine).execute_session("s", "date")
+    assert [request.headers["Authorization"][:7] for request in seen] == ["Basic b", "Bearer "]
+
+
 def test_closing_twice_is_not_an_error() -> None:
     client = OnMemOSClient("http://h")
     client.close()

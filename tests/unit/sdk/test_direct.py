@@ -1,8 +1,9 @@
 """Commands go to the agent by themselves, with a ticket that is good, and by the functions where that leads nowhere."""
 
+import asyncio
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from sdk.python import direct
-from sdk.python.direct import AVOID_S, MAX_SESSIONS, RENEW_BEFORE_S
+from sdk.python.direct import AVOID_S, MAX_SESSIONS, RENEW_BEFORE_S, Direct
 from sdk.python.errors import (
     BadRequest,
     Conflict,
@@ -29,9 +30,10 @@ from sdk.python.errors import (
     Unavailable,
 )
 from sdk.python.faces import drive
+from sdk.python.link import Link
 from sdk.python.retries import Retries
 from sdk.python.transport import Request
-from tests.unit.sdk.scripted import ScriptedClient, Turn, ok, refusal
+from tests.unit.sdk.scripted import ScriptedClient, ScriptedTransport, Turn, ok, refusal
 
 AGENT = "http://agent/run/ws"
 LIFETIME_S = 300.0
@@ -331,6 +333,34 @@ def test_many_threads_ask_for_the_way_once() -> None:
     for thread in threads:
         thread.join(5)
     assert len(connects) == 1
+
+
+async def test_those_who_wait_for_one_answer_take_it_for_theirs_also_when_it_is_none() -> None:
+    arrived, answered = asyncio.Event(), asyncio.Event()
+
+    class Slow(ScriptedTransport):
+        def lock(self) -> AbstractAsyncContextManager[None]:
+            return asyncio.Lock()
+
+        async def send(self, request: Request) -> httpx.Response:
+            arrived.set()
+            await answered.wait()
+            self.now += 60
+            return await super().send(request)
+
+    transport = Slow([refusal(503, code="session_not_ready"), way()])
+    link = Link(transport, "http://service", "key", 30, Retries(), clock=lambda: transport.now)
+    ways = Direct(link)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(ways.way("s"))
+        await arrived.wait()
+        others = [tasks.create_task(ways.way("s")) for _ in range(3)]
+        await asyncio.sleep(0)  # they begin, and wait
+        answered.set()
+    assert [task.result() for task in [first, *others]] == [None] * 4
+    assert len(transport.requests) == 1
+    later = await ways.way("s")
+    assert later is not None
 
 
 def test_threads_whose_ticket_was_refused_share_the_new_one() -> None:
