@@ -50,7 +50,9 @@ class HttpAgents:
 
     async def _health(self, session: Session) -> dict[str, Any]:
         try:
-            async with self.client.get(f"{session.url}/health", timeout=HEALTH_TIMEOUT) as response:
+            async with self.client.get(
+                f"{session.url}/health", timeout=HEALTH_TIMEOUT, allow_redirects=False
+            ) as response:
                 status, body = response.status, _json(await response.read())
         except BROKEN as exc:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
@@ -64,6 +66,7 @@ class HttpAgents:
             f"{session.url}/v1/execute",
             json=_to_json(command),
             headers={"Authorization": f"Bearer {ticket.token}"},
+            allow_redirects=False,  # what answers may be a session's own doing
             timeout=aiohttp.ClientTimeout(total=command.timeout_s + EXECUTE_MARGIN_S, sock_connect=CONNECT_TIMEOUT_S),
         )
         try:
