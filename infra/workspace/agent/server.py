@@ -138,6 +138,9 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
     """A bound socket; a Unix socket of a predecessor is replaced, and ours removed at the end."""
     if settings.socket is None:
         with socket.create_server(("", settings.port or 0)) as listener:
+            # Connections inherit it. asyncio sets it only on sockets whose proto says TCP, and an answer in two pieces
+            # then waits 40 ms for the other side's delayed acknowledgement.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield listener
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
