@@ -127,7 +127,7 @@ class Environment(Pairs):
         return env
 
     def _check(self, key: str, item: Any) -> None:
-        if not ENV_NAME.fullmatch(key):
+        if not isinstance(key, str) or not ENV_NAME.fullmatch(key):  # YAML's keys may be anything
             raise ValidationError(
                 f"got the name {seen(key)}, wanted letters, digits and '_', not beginning with a digit"
             )

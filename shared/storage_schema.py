@@ -13,7 +13,8 @@ from shared.models import DATA_PATH, FILESTORE_PATH, Filestore, Storage
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 SHARE = re.compile(r"(?=.{1,255}$)/?[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
 # A folder of its own below the root: what the system and the agent are made of stays as it is.
-MOUNT_PATH = re.compile(r"(?=.{2,255}$)/(?!(?:bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|root|run|sbin|sys|tmp|usr|var)(?:/|$))"
+MOUNT_PATH = re.compile(r"(?=.{2,255}$)"
+                        r"/(?!(?:bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|root|run|sbin|sys|tmp|usr|var)(?:/|$))"
                         r"(?!workspace$|opt/(?:onmemos|python)(?:/|$)|opt$)"
                         r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")  # fmt: skip
 MOUNT_WANTED = "an absolute path such as /data, outside of the system's folders and not /workspace itself"

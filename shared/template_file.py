@@ -11,6 +11,7 @@
 Everything but the description is optional. A name that is ours takes the place of ours.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from shared.models import Resources
 from shared.templates import Template
 
 MOST_PROGRAMS = 20
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
 
 
 class TemplateSchema(Strict):
     """One template of the file."""
 
     description = Text("what it is for", required=True)
-    image = Text("the reference of an image", load_default="")
+    image = Text("the reference of an image", IMAGE, load_default="")
     resources = fields.Nested(ResourcesSchema, load_default=Resources())
     env = Environment(of_session=True, load_default=dict)
     requires = Words(Text("the name of a program", NAME), MOST_PROGRAMS, load_default=list)
@@ -52,6 +54,16 @@ def read_templates(path: str) -> tuple[Template, ...]:
     try:
         found = FileSchema().load(document)["templates"]
     except ValidationError as exc:
-        complaints = "; ".join(f"{name}: {one}" for name, all_of in flat(exc.normalized_messages()) for one in all_of)
+        complaints = "; ".join(f"{name}: {one}" for name, all_of in flat(_by_template(exc)) for one in all_of)
         raise ConfigError(f"ONMEMOS_TEMPLATES_FILE: {path}: {complaints}") from exc
     return tuple(Template(name=name, **{**one, "requires": tuple(one["requires"])}) for name, one in found.items())
+
+
+def _by_template(exc: ValidationError) -> dict[str, Any]:
+    """What marshmallow says of a mapping, {name: {"key": …, "value": …}}, without that step."""
+    messages: dict[str, Any] = exc.normalized_messages()
+    found = messages.get("templates")
+    if isinstance(found, dict):
+        named = {name: one.get("value", one.get("key")) for name, one in found.items() if isinstance(one, dict)}
+        messages = {**messages, "templates": {**found, **named}}
+    return messages
