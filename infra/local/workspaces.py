@@ -4,6 +4,7 @@ Connections are kept for a moment, shorter than the agent keeps them: nothing is
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Workspaces:
     def __init__(self, sockets: Path) -> None:
         self._sockets = sockets
         self._agents: dict[str, aiohttp.ClientSession] = {}
+        self._calls: Counter[str] = Counter()
 
     async def __aenter__(self) -> "Workspaces":
         return self
@@ -43,15 +45,23 @@ class Workspaces:
             return
         pass_it = passage.pass_http if scope["type"] == "http" else passage.pass_websocket
         url = passage.join(HOST, path, scope["query_string"])
+        self._calls[service] += 1
+        gone = False
         try:
             await pass_it(self._agent(service), url, scope["headers"], scope, receive, send)
         except passage.Unreachable as exc:
-            await self._forget(service)
+            gone = True
             await _refusal(503, "workspace_unreachable", f"{service} does not run here: {exc}")(scope, receive, send)
         except passage.Lost as exc:
             await _refusal(502, "workspace_lost", f"{service}: {exc}")(scope, receive, send)
         except passage.Refused as exc:
             await _refusal(exc.status, "handshake_refused", f"{service}: {exc}")(scope, receive, send)
+        finally:
+            self._calls[service] -= 1
+            if not self._calls[service]:
+                del self._calls[service]
+                if gone:
+                    await self._forget(service)
 
     def _agent(self, service: str) -> aiohttp.ClientSession:
         if service not in self._agents:
@@ -60,7 +70,7 @@ class Workspaces:
         return self._agents[service]
 
     async def _forget(self, service: str) -> None:
-        """A service that does not answer may be gone for good."""
+        """A service that does not answer may be gone for good; only when no other connection to it lasts."""
         agent = self._agents.pop(service, None)
         if agent is not None:
             await agent.close()

@@ -249,3 +249,14 @@ async def test_a_handshake_that_fails_is_answered_with_a_status(
             async with websocket(gateway, f"/run/{service}/v1/shell"):
                 pass
         assert refused.value.status == status
+
+
+async def test_a_request_that_finds_no_agent_ends_no_connection_that_lasts(
+    gateway: httpx.AsyncClient, sockets: Path
+) -> None:
+    async with websocket_agent(sockets, Echo()), websocket(gateway, f"/run/{SERVICE}/x") as there:
+        await there.receive_str(timeout=5)
+        (sockets / SERVICE / "agent.sock").rename(sockets / "elsewhere")
+        assert (await gateway.get(f"/run/{SERVICE}/health")).status_code == 503
+        await there.send_str("still here")
+        assert await there.receive_str(timeout=5) == "still here"
