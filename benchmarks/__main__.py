@@ -25,7 +25,10 @@ ROWS = (
     ("gateway and function, `echo hi`: p50", "gateway_p50_ms", "floor_p50_ms", "ms", 8),
     ("  p90", "gateway_p90_ms", "floor_p90_ms", "ms", None),
     ("  16 clients", "gateway_rps", "floor_rps", "requests/s", None),
-    ("  with the SDK as the client: p50", "sdk_p50_ms", "floor_p50_ms", "ms", None),
+    ("SDK, by way of the functions: p50", "sdk_functions_p50_ms", "floor_p50_ms", "ms", None),
+    ("SDK, directly to the workspace: p50", "sdk_direct_p50_ms", "floor_p50_ms", "ms", None),
+    ("a command of a shell, directly: p50", "shell_direct_p50_ms", "floor_p50_ms", "ms", None),
+    ("a command of a shell, by the relay: p50", "shell_relay_p50_ms", "floor_p50_ms", "ms", None),
     ("agent, resident", "rss_mb", "", "MB", 40),
 )
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from urllib.parse import urlsplit
 
+from websockets.asyncio.client import ClientConnection, connect
+
 from benchmarks.agent import CLIENTS, Connection
 from infra.local.settings import ANY_PORTS, Settings
 from infra.local.stack import Stack
@@ -20,11 +22,15 @@ ONE_CLIENT_CALLS = 300
 SDK_CALLS = 100
 MANY_CLIENTS_S = 2.0
 WARM_UP_CALLS = 200  # Google's Firestore runs on a Java machine, whose first calls are interpreted
+COMMAND = json.dumps({"type": "command", "command": "echo hi"})
 SPEC = {"template": "python", "namespace": "bench", "user": "bench"}
 
 
 async def measure(settings: Settings) -> dict[str, float]:
-    """ready_s; cold_p10_ms, _p50_, _p90_, _max_; gateway_p50_ms, _p90_ms, _rps (of 16 clients); sdk_p50_ms."""
+    """ready_s; cold_p10_ms, _p50_, _p90_, _max_; gateway_p50_ms, _p90_ms, _rps (of 16 clients).
+
+    sdk_direct_p50_ms, sdk_functions_p50_ms, shell_direct_p50_ms, shell_relay_p50_ms.
+    """
     with tempfile.TemporaryDirectory(prefix="onmemos-bench-") as home:
         own = replace(settings, home=Path(home), ports=ANY_PORTS)
         async with Stack(own) as stack, AsyncOnMemOSClient(stack.base_url, stack.api_key) as client:
@@ -33,7 +39,10 @@ async def measure(settings: Settings) -> dict[str, float]:
             calls = [connection.call for connection in connections]
             one = await _latencies(calls[0], ONE_CLIENT_CALLS)
             rps = await _rate(calls)
-            sdk = await _latencies(lambda: client.execute_session(session["id"], "echo hi"), SDK_CALLS)
+            ways = {"direct": client, "functions": AsyncOnMemOSClient(stack.base_url, stack.api_key, direct=False)}
+            sdk = {way: await _by_sdk(one, session["id"]) for way, one in ways.items()}
+            await ways["functions"].close()
+            shells = await _by_shell(client, stack, session["id"])
             for connection in connections:
                 connection.close()
             await client.delete_session(session["id"])
@@ -49,7 +58,8 @@ async def measure(settings: Settings) -> dict[str, float]:
         "gateway_p50_ms": median(one),
         "gateway_p90_ms": deciles[8],
         "gateway_rps": rps,
-        "sdk_p50_ms": median(sdk),
+        **{f"sdk_{way}_p50_ms": value for way, value in sdk.items()},
+        **{f"shell_{way}_p50_ms": value for way, value in shells.items()},
     }
 
 
@@ -61,6 +71,30 @@ async def _cold(client: AsyncOnMemOSClient, number: int) -> float:
     took_ms = (time.perf_counter() - began) * 1000
     await client.delete_session(session["id"])
     return took_ms
+
+
+async def _by_sdk(client: AsyncOnMemOSClient, session_id: str) -> float:
+    return median(await _latencies(lambda: client.execute_session(session_id, "echo hi"), SDK_CALLS))
+
+
+async def _by_shell(client: AsyncOnMemOSClient, stack: Stack, session_id: str) -> dict[str, float]:
+    """`echo hi` as a command of one shell, over the workspace's own WebSocket and over the relay's."""
+    connection = await client.connect_session(session_id)
+    relay = f"ws{stack.base_url.removeprefix('http')}/v1/sessions/{session_id}/shell"
+    found = {}
+    for way, url, headers in (
+        ("direct", str(connection["websocket"]), {"Authorization": f"Bearer {connection['ticket']}"}),
+        ("relay", relay, {"X-API-Key": stack.api_key}),
+    ):
+        async with connect(url, additional_headers=headers) as shell:
+            await shell.recv()
+
+            async def run(shell: ClientConnection = shell) -> None:
+                await shell.send(COMMAND)
+                await shell.recv()
+
+            found[way] = median(await _latencies(run, SDK_CALLS))
+    return found
 
 
 async def _connection(stack: Stack, session_id: str) -> Connection:

@@ -107,7 +107,8 @@ def key_json(key: ApiKey) -> dict[str, Any]:
 
 
 def _resources_json(resources: Resources) -> dict[str, Any]:
-    return {"cpu": resources.cpu, "memory": f"{resources.memory_bytes >> 20}Mi"}
+    cpu = int(resources.cpu) if resources.cpu.is_integer() else resources.cpu
+    return {"cpu": cpu, "memory": f"{resources.memory_bytes >> 20}Mi"}
 
 
 def execution_json(execution: Execution) -> dict[str, Any]:
