@@ -26,12 +26,21 @@ class PathBeneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
+def is_possible() -> bool:
+    """Whether the kernel can."""
+    return _version() >= min(_RIGHTS)
+
+
+def _version() -> int:
+    if sys.platform != "linux":
+        return 0
+    found: int = ctypes.CDLL(None).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
+    return found
+
+
 def confine(folders: list[str], program: str) -> None:
-    """Raises OSError: the kernel knows Landlock, and refused all the same."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
-    if version < min(_RIGHTS):
-        return
+    """Raises OSError: the kernel can, and refused all the same."""
+    libc, version = ctypes.CDLL(None, use_errno=True), _version()
     every = (1 << _RIGHTS[min(version, max(_RIGHTS))]) - 1
     ruleset = _checked(libc.syscall(_CREATE_RULESET, ctypes.byref(ctypes.c_uint64(every)), ctypes.c_size_t(8), 0))
     rights = dict.fromkeys(_SYSTEM, _EXECUTE | _READ_FILE | _READ_DIR)
@@ -56,7 +65,7 @@ def _checked(result: int) -> int:
 def main(arguments: list[str]) -> None:
     split = arguments.index("--")
     folders, command = arguments[:split], arguments[split + 1 :]
-    if sys.platform == "linux":
+    if is_possible():
         confine(folders, command[0])
     os.execv(command[0], command)  # noqa: S606
 

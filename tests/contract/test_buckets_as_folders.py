@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud.storage import Bucket, Client
 
+from infra.local import confined
 from tests.contract.storage_rig import Store, running_store
 
 
@@ -159,6 +162,7 @@ def test_links_pipes_and_empty_folders_are_no_objects_and_go_with_the_bucket(
     assert (secret / "key").read_text() == "s3cret"
 
 
+@pytest.mark.skipif(not confined.is_possible(), reason="this kernel has no Landlock")
 def test_an_upload_follows_no_link_out_of_the_bucket(made: tuple[Bucket, Path], tmp_path: Path) -> None:
     bucket, folder = made
     (folder / "results").symlink_to(tmp_path)
@@ -190,3 +194,30 @@ def test_a_bucket_that_does_not_exist_is_not_found(store: Store, client: Client)
         list(client.list_blobs("no-such-bucket"))
     for path in ("/storage/v1/b/../o", "/storage/v1/b/%2e%2e/o", "/storage/v1/b/x%2fy/o", "/storage/v1/b//o"):
         assert httpx.get(f"{store.url}{path}").status_code in {400, 404}, path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_is_written_belongs_to_whom_the_folder_was_given(made: tuple[Bucket, Path]) -> None:
+    bucket, folder = made
+    os.chown(folder, 54_321, 54_321)
+    bucket.blob("a/b/c").upload_from_string("x")
+    (folder / "own").write_text("y")
+    bucket.copy_blob(bucket.blob("own"), bucket, "copies/own")
+    theirs = [folder / part for part in ("a", "a/b", "a/b/c", "copies", "copies/own")]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in theirs} == {(54_321, 54_321)}
+
+
+def test_the_server_reaches_nothing_but_its_folders(tmp_path: Path) -> None:
+    buckets, uploads = tmp_path / "buckets", tmp_path / "uploads"
+    for folder in (buckets, uploads):
+        folder.mkdir()
+    (tmp_path / "secret").write_text("s3cret")
+    script = "echo in > {0}/x; mv {0}/x {1}/y; cat {1}/y; cat {2}; echo out > {3}; true"
+    command = script.format(uploads, buckets, tmp_path / "secret", tmp_path / "out")
+    argv = (sys.executable, "-I", "-S", confined.__file__, str(buckets), str(uploads), "--", "/bin/sh", "-c", command)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
+    if sys.platform != "linux" or not confined.is_possible():
+        pytest.skip("this kernel has no Landlock")
+    assert done.stdout == "in\n"
+    assert done.stderr.count("denied") == 2
+    assert not (tmp_path / "out").exists()
