@@ -44,10 +44,12 @@ async def not_found(request: Request, _: Exception) -> Response:
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Where it is a program of its own; a wrong setting is told at the start."""
+    app = services()
     try:
         yield
     finally:
-        await services().close()
+        await app.close()
 
 
 SHELL, TERMINAL = b"/v1/shell", b"/v1/terminal"

@@ -1,0 +1,77 @@
+"""The relay as the program that a deployment starts: uvicorn's command line."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from shared.passage import SERVER
+from shared.tickets import new_private_key
+from tests.contract.relay.rig import SOON_S, ending
+
+SECRET = "what-stood-in-the-url"
+SETTINGS = {
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "ONMEMOS_LOCATION": "us-central1",
+    "ONMEMOS_IMAGE": "registry/workspace-{template}:1",
+    "ONMEMOS_FUNCTION_URL": "https://{function}.example",
+    "ONMEMOS_TICKET_KEY": new_private_key(),
+    "ONMEMOS_TASK_ACCOUNT": "tasks@p.iam.gserviceaccount.com",
+    "FIRESTORE_EMULATOR_HOST": "firestore.invalid:1",  # nobody who is not let in is looked up there
+}
+
+
+@contextmanager
+def program(**changes: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """It, and where it listens."""
+    options = [
+        f"--{name.replace('_', '-')}={str(value).lower() if value is False else value}"
+        for name, value in SERVER.items()
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "functions.relay:app", f"--fd={number}", *options],
+            cwd=Path(__file__).parents[3],
+            env={"PATH": os.environ["PATH"], **SETTINGS, **changes},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            pass_fds=[number],
+        )
+        try:
+            yield process, f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+async def test_it_serves_and_logs_no_url(client: aiohttp.ClientSession) -> None:
+    with program() as (process, address):
+        async with client.ws_connect(f"ws://{address}/v1/sessions/ws-a-b-1/shell?ticket={SECRET}") as there:
+            assert (await ending(there))[1] == 4401
+        async with client.get(f"http://{address}/v1/sessions/ws-a-b-1/agent/x?ticket={SECRET}") as answer:
+            assert answer.status == 401
+        process.terminate()
+        _, said = process.communicate(timeout=SOON_S)
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert [(line["message"], line.get("close_code"), line.get("status")) for line in lines] == [
+        ("connection ended", 4401, None),
+        ("request served", None, 401),
+    ]
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("missing", ["ONMEMOS_TICKET_KEY", "GOOGLE_CLOUD_PROJECT"])
+def test_a_missing_setting_is_told_at_the_start(missing: str) -> None:
+    with program(**{missing: ""}) as (process, _):
+        _, said = process.communicate(timeout=SOON_S)
+    assert process.returncode != 0
+    assert missing in said
