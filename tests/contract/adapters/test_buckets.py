@@ -1,6 +1,7 @@
 """CloudStorage against fake-gcs-server, held to what the use cases rely on; the fake is held to the same."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -8,6 +9,7 @@ from google.cloud.storage import Client
 
 from shared.buckets import Buckets, CloudStorage
 from shared.errors import ProviderUnavailable
+from tests.contract.storage_rig import running_store
 from tests.fakes import MemoryBuckets
 
 
@@ -37,6 +39,30 @@ async def test_a_bucket_is_made_found_again_listed_and_deleted(buckets: Buckets,
     assert await ours(buckets, session_id)
     await buckets.delete(session_id)
     assert not await ours(buckets, session_id)
+
+
+async def test_a_bucket_is_known_by_name_while_it_is_there(buckets: Buckets, session_id: str) -> None:
+    name = await buckets.ensure(session_id)
+    assert await buckets.exists(name)
+    await buckets.delete(session_id)
+    assert not await buckets.exists(name)
+
+
+@pytest.mark.parametrize("name", ["no-such-bucket", "a..b"])
+async def test_a_name_of_nothing_is_no_bucket(buckets: Buckets, name: str) -> None:
+    assert not await buckets.exists(name)
+
+
+async def test_a_bucket_goes_with_what_a_session_left_in_it(tmp_path: Path, session_id: str) -> None:
+    with running_store(tmp_path) as store:
+        buckets = CloudStorage(lambda: store.client, "us-central1")
+        folder = store.root / await buckets.ensure(session_id)
+        (folder / "out" / "empty").mkdir(parents=True)
+        (folder / "out" / "result").write_text("x")
+        (folder / "link").symlink_to("/etc")
+        await buckets.delete(session_id)
+        assert not folder.exists()
+        assert not await ours(buckets, session_id)
 
 
 async def test_deleting_twice_is_not_an_error(buckets: Buckets, session_id: str) -> None:

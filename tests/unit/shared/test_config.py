@@ -41,3 +41,15 @@ def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
     assert settings.ticket_key == "from the file"
     with pytest.raises(ConfigError, match="ONMEMOS_TICKET_KEY_FILE: cannot read"):
         Settings.from_environment({**env, "ONMEMOS_TICKET_KEY_FILE": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize("text", ['{"go": "go isn\'t here"}', "%7B%22go%22%3A%22go%20isn%27t%20here%22%7D"])
+def test_reasons_may_be_percent_encoded_for_files_that_know_no_quotes(text: str) -> None:
+    settings = Settings.from_environment({**GOOD, "ONMEMOS_UNAVAILABLE_TEMPLATES": text})
+    assert settings.unavailable_templates == {"go": "go isn't here"}
+
+
+@pytest.mark.parametrize("text", ["go", "[]", '{"go": 1}'])
+def test_reasons_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="ONMEMOS_UNAVAILABLE_TEMPLATES: got"):
+        Settings.from_environment({**GOOD, "ONMEMOS_UNAVAILABLE_TEMPLATES": text})
