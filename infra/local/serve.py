@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from shared.passage import SERVER
 from shared.wiring import Services, services
 
 KEEP_ALIVE_S = 610  # Google's front ends': cloud.google.com/load-balancing/docs/https/#timeout-keepalive-client
+NO_WEBSOCKETS = {"ws": "none"}  # as functions-framework
 STOP_GRACE_S = 1  # for requests that are being answered
 
 # What the functions import at their first use: here while the emulators start.
@@ -56,11 +57,11 @@ def _is_no_refused_handshake(record: logging.LogRecord) -> bool:
     return record.msg != "ASGI callable returned without completing handshake."
 
 
-def server(app: Any) -> Server:
+def server(app: Any, websockets: Mapping[str, Any] = SERVER) -> Server:
     config = uvicorn.Config(
         app,
         http="httptools",
-        **SERVER,
+        **websockets,
         lifespan="off",
         access_log=False,  # the functions log each of their calls
         log_config=None,
@@ -100,7 +101,7 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
     workspaces = Workspaces(sockets)
     servers = {
         gateway: server(Gateway(ROUTES.values(), calls, workspaces, relay)),
-        functions_host: server(FunctionsHost(calls)),
+        functions_host: server(FunctionsHost(calls), NO_WEBSOCKETS),
     }
     try:
         async with workspaces, asyncio.TaskGroup() as group:
