@@ -1,4 +1,4 @@
-"""The relay: `uvicorn functions.relay:app`, with the settings of shared.passage.SERVER.
+"""The relay: `uvicorn functions.relay:app`, with the settings of shared.websocket_server.SERVER.
 
 WebSockets to a session's shell and terminal, and HTTP and WebSockets to whatever else its agent serves. A program of
 its own, for functions-framework refuses WebSockets.

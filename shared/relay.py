@@ -17,12 +17,13 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from shared import errors, models, passage
+from shared import errors, models, passage, socket_passage
 from shared.credentials import Credentials, credentials
 from shared.http import REQUEST_ID, refusal, status_of
 from shared.liveness import Liveness
-from shared.passage import End, raw_path
+from shared.passage import raw_path
 from shared.sessions import Sessions
+from shared.socket_passage import End
 from shared.wiring import Services
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 10.0  # between two looks whether a connected session is over
 
 OVER, RESTART, INTERNAL, TRY_LATER = 4410, 1012, 1011, 1013
-OF_A_REPLACED_WORKSPACE = frozenset({passage.GOING_AWAY, passage.ABNORMAL, RESTART})
+OF_A_REPLACED_WORKSPACE = frozenset({socket_passage.GOING_AWAY, socket_passage.ABNORMAL, RESTART})
 NOT_THERE = frozenset({502, 503, 504})  # said by what stands before an agent that is not there
 SUBJECT = "relay"  # of the tickets that stand for a key
 
@@ -61,7 +62,7 @@ class Farewell:
 
     async def say(self, send: Send) -> None:
         before = [json.dumps({"type": "status", "status": self.status})] if self.status else []
-        await passage.goodbye(send, self.code, self.reason, *before)
+        await socket_passage.goodbye(send, self.code, self.reason, *before)
 
 
 DELETED = Farewell(OVER, "the session is over", "deleted")
@@ -119,7 +120,7 @@ class Relay:
 
     async def websocket(self, session_id: str, path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one WebSocket to the agent's, until either side ends it or the session is over."""
-        visit, farewell = Visit(session_id), Farewell(passage.ABNORMAL)
+        visit, farewell = Visit(session_id), Farewell(socket_passage.ABNORMAL)
         await receive()
         await send({"type": "websocket.accept"})
         try:
@@ -151,16 +152,16 @@ class Relay:
         session, shown = await self._let_in(session_id, scope)
         url = passage.join(_agent(session), path, shown.query)
         try:
-            agent = await there.enter_async_context(passage.websocket(self.app.http, url, shown.headers))
-        except passage.Refused as exc:
+            agent = await there.enter_async_context(socket_passage.websocket(self.app.http, url, shown.headers))
+        except socket_passage.Refused as exc:
             if exc.status in NOT_THERE:
                 return await self._without_agent(session)
-            return Farewell(4000 + exc.status if 400 <= exc.status < 500 else passage.BAD_GATEWAY, str(exc))
+            return Farewell(4000 + exc.status if 400 <= exc.status < 500 else socket_passage.BAD_GATEWAY, str(exc))
         except (passage.Unreachable, passage.Lost):
             return await self._without_agent(session)
-        end = await passage.first(passage.exchange(agent, scope, receive, send), self._over(session_id))
+        end = await passage.first(socket_passage.exchange(agent, scope, receive, send), self._over(session_id))
         if end.by_client:
-            await passage.hang_up(agent, end.code, end.reason)
+            await socket_passage.hang_up(agent, end.code, end.reason)
         elif end.code in OF_A_REPLACED_WORKSPACE:
             return await self._without_agent(session)
         elif end.code == OVER or await self._is_over(session_id):
@@ -250,6 +251,6 @@ def _close_code(status: int) -> int:
         case 503:
             return TRY_LATER
         case 502 | 504:
-            return passage.BAD_GATEWAY
+            return socket_passage.BAD_GATEWAY
         case _:
             return 4000 + status if 400 <= status < 500 else INTERNAL

@@ -1,11 +1,20 @@
 """uvicorn's WebSocket protocol with what a relay needs more: `ws="shared.websocket_server:Protocol"`."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 LINGER_S = 15.0  # longer than uvicorn waits for the answer to a close frame
+
+# uvicorn's settings for WebSockets. A peer that is read slowly answers pings late and is not dead for that, so the
+# pings only keep the way open: no wait for an answer is shorter than Cloud Run's longest request.
+SERVER: Final[dict[str, Any]] = {
+    "ws": "shared.websocket_server:Protocol",
+    "ws_max_size": 1 << 20,  # the agent's own limit for what clients send
+    "ws_per_message_deflate": False,
+    "ws_ping_timeout": 3600.0,
+}
 
 
 class Protocol(WebSocketsSansIOProtocol):

@@ -33,7 +33,7 @@ from infra.local.queues import ensure_queues
 from infra.local.workspaces import Workspaces
 from shared.http import FUNCTIONS, ROUTES
 from shared.models import Caller, SessionFilter
-from shared.passage import SERVER
+from shared.websocket_server import SERVER
 from shared.wiring import Services, services
 
 KEEP_ALIVE_S = 610  # Google's front ends': cloud.google.com/load-balancing/docs/https/#timeout-keepalive-client

@@ -12,7 +12,7 @@ import aiohttp
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from shared import passage
+from shared import passage, socket_passage
 
 IDLE_S = 3.0  # the agent's uvicorn keeps them for 5 s
 SERVICE = re.compile(r"[a-z][a-z0-9-]{0,62}")  # as Cloud Run names services, so never a path of another kind
@@ -43,7 +43,7 @@ class Workspaces:
         if not SERVICE.fullmatch(service):
             await _refusal(404, "not_found", f"'{service}' is not a service's name")(scope, receive, send)
             return
-        pass_it = passage.pass_http if scope["type"] == "http" else passage.pass_websocket
+        pass_it = passage.pass_http if scope["type"] == "http" else socket_passage.pass_websocket
         url = passage.join(HOST, path, scope["query_string"])
         self._calls[service] += 1
         gone = False
@@ -54,7 +54,7 @@ class Workspaces:
             await _refusal(503, "workspace_unreachable", f"{service} does not run here: {exc}")(scope, receive, send)
         except passage.Lost as exc:
             await _refusal(502, "workspace_lost", f"{service}: {exc}")(scope, receive, send)
-        except passage.Refused as exc:
+        except socket_passage.Refused as exc:
             await _refusal(exc.status, "handshake_refused", f"{service}: {exc}")(scope, receive, send)
         finally:
             self._calls[service] -= 1

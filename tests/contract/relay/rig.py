@@ -20,12 +20,13 @@ from functions.relay import app as relay_app
 from shared import wiring
 from shared.keys import Keys, digest
 from shared.models import ApiKey, Session
-from shared.passage import SERVER, http_client
+from shared.passage import http_client
 from shared.ports import Ports
 from shared.providers.base import Condition, Health
 from shared.relay import Relay
 from shared.sessions import Sessions
 from shared.tickets import Tickets, new_private_key
+from shared.websocket_server import SERVER
 from shared.wiring import utc_now
 from tests.fakes import (
     MemoryAgents,

@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from shared.passage import SERVER
 from shared.tickets import new_private_key
+from shared.websocket_server import SERVER
 from tests.contract.relay.rig import SOON_S, ending
 
 SECRET = "what-stood-in-the-url"

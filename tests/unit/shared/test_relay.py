@@ -7,8 +7,9 @@ import aiohttp
 import pytest
 
 from shared.credentials import credentials
-from shared.passage import ABNORMAL, End, exchange, join, raw_path
+from shared.passage import join, raw_path
 from shared.relay import Distrusted, agent_path
+from shared.socket_passage import ABNORMAL, End, exchange
 
 
 def shown(query: str = "", *headers: tuple[str, str]) -> Any:
