@@ -3,7 +3,9 @@
 Installed it is the package `onmemos`; in the repository it is `sdk.python`.
 """
 
-from .client import AsyncOnMemOSClient, OnMemOSClient
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     APIError,
     BadRequest,
@@ -26,12 +28,41 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .retries import Retries
-from .sessions import AsyncSession, AsyncSessions, Session, Sessions
-from .shells import AsyncShell, Shell
-from .terminals import AsyncTerminal, Terminal
 from .version import __version__
-from .workspaces import AsyncWorkspace, Workspace
+
+if TYPE_CHECKING:
+    from .client import AsyncOnMemOSClient, OnMemOSClient
+    from .retries import Retries
+    from .sessions import AsyncSession, AsyncSessions, Session, Sessions
+    from .shells import AsyncShell, Shell
+    from .terminals import AsyncTerminal, Terminal
+    from .workspaces import AsyncWorkspace, Workspace
+else:
+    # Imported when they are first asked for: with httpx and tenacity that takes 0.2 s, which `onmemos` at Tab has not.
+    _LATE = {
+        "AsyncOnMemOSClient": "client",
+        "OnMemOSClient": "client",
+        "Retries": "retries",
+        "AsyncSession": "sessions",
+        "AsyncSessions": "sessions",
+        "Session": "sessions",
+        "Sessions": "sessions",
+        "AsyncShell": "shells",
+        "Shell": "shells",
+        "AsyncTerminal": "terminals",
+        "Terminal": "terminals",
+        "AsyncWorkspace": "workspaces",
+        "Workspace": "workspaces",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_LATE[name]}", __name__), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "APIError",

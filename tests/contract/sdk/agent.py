@@ -66,7 +66,10 @@ class Agent:
 
 
 async def shell(socket: WebSocket, commands: list[str], waits: threading.Event | None = None) -> None:
-    """`cd X`, `pwd`, `exit N`; `close N`: with this code; `wait` for an interrupt; anything else prints itself."""
+    """Knows `cd X`, `pwd`, `exit N`; what it does not know prints itself.
+
+    `print N` prints so many x, `close N` closes with this code, `wait` waits for an interrupt.
+    """
     cwd, waiting = "/workspace", ""
     await socket.send_json({"type": "welcome", "session_id": "ws", "boot_id": "b", "shell": "sh", "cwd": cwd})
     async for text in _texts(socket):
@@ -93,8 +96,9 @@ async def shell(socket: WebSocket, commands: list[str], waits: threading.Event |
             await socket.close(int(argument), "as told")
             return
         cwd = argument if word == "cd" else cwd
-        returncode = int(argument) if word == "exit" else 0
-        printed = {"cd": "", "pwd": f"{cwd}\n", "exit": ""}.get(word, command)
+        number = int(argument) if word in {"exit", "print"} else 0
+        returncode = number if word == "exit" else 0
+        printed = {"cd": "", "pwd": f"{cwd}\n", "exit": "", "print": "x" * number}.get(word, command)
         result = {"stdout": printed, "stderr": "", "returncode": returncode, "success": returncode == 0, "cwd": cwd}
         await socket.send_json({"type": "command_result", "id": frame["id"], **result})
         if word == "exit":

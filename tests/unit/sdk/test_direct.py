@@ -190,7 +190,8 @@ def test_what_is_not_the_agents_is_not_asked_again_for_a_while(answer: httpx.Res
     it = client(way(), answer, ran("service"))
     with pytest.raises(OnMemOSError):
         it.execute_session("s", "date")
-    assert it.execute_session("s", "date")["stdout"] == "service"
+    it.execute_session("s", "date")
+    assert asked(it) == ["connect", "agent:t1", "execute"]
 
 
 def test_a_broken_connection_does_not_end_the_direct_way() -> None:
@@ -277,13 +278,21 @@ def test_where_connect_knows_no_way_the_service_runs_the_command(answer: Turn) -
 
 def test_a_session_that_is_still_starting_is_waited_for_by_the_service_and_then_reached_directly() -> None:
     it = client(refusal(503, code="session_not_ready"), ran("service"), way(), ran())
-    assert it.execute_session("s", "date")["stdout"] == "service"
-    assert it.execute_session("s", "date")["stdout"] == "agent"
+    it.execute_session("s", "date")
+    it.execute_session("s", "date")
+    assert asked(it) == ["connect", "execute", "connect", "agent:t1"]
 
 
 def test_a_ticket_does_not_leave_an_encrypted_deployment_in_the_clear() -> None:
     it = client(way(), ran("service"), base_url="https://service")
-    assert it.execute_session("s", "date")["stdout"] == "service"
+    it.execute_session("s", "date")
+    assert asked(it) == ["connect", "execute"]
+
+
+def test_an_encrypted_way_is_taken_from_an_encrypted_deployment() -> None:
+    it = client(way(url="https://agent/"), ran(), base_url="https://service")
+    it.execute_session("s", "date")
+    assert it.last.url == "https://agent/v1/execute"
 
 
 @pytest.mark.parametrize("delete", ["delete_session", "delete_cloudrun_workspace"])

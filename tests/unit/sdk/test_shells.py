@@ -326,6 +326,20 @@ def test_a_terminal_whose_ticket_is_refused_gets_another() -> None:
     assert [socket.headers["Authorization"] for socket in client.transport.opened] == ["Bearer t1", "Bearer t2"]
 
 
+def test_a_terminal_that_is_closed_while_it_is_read_has_nothing_more() -> None:
+    class ClosedByAnotherThread(ScriptedSocket):
+        async def receive(self, timeout_s: float | None) -> str | bytes:
+            if not self.turns:
+                terminal.close()
+                raise SocketClosed(None, "")
+            return await super().receive(timeout_s)
+
+    client = ScriptedClient(ok(id="s"))
+    client.transport.sockets.append(ClosedByAnotherThread(b"$ "))
+    terminal = client.open_terminal("s")
+    assert (terminal.read(), terminal.read()) == (b"$ ", b"")
+
+
 def test_a_terminals_end_is_typed() -> None:
     client = ScriptedClient()
     deleted = json.dumps({"type": "status", "status": "deleted"})
