@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-BEHIND = "The command to run goes behind --."
 NAMES = {"help_option_names": ["-h", "--help"]}
 
 
@@ -26,9 +25,12 @@ class Carrier(Command):
         except click.NoSuchOption as exc:
             if separated:
                 raise
-            raise click.NoSuchOption(exc.option_name, f"{exc.message} {BEHIND}", exc.possibilities, ctx) from exc
+            message = f"{exc.message.rstrip('.')}; the command to run goes behind --."
+            raise click.NoSuchOption(exc.option_name, message, exc.possibilities, ctx) from exc
         if not separated and not ctx.resilient_parsing:
-            raise click.UsageError(BEHIND, ctx)  # else an option of the command could be taken for one of ours
+            raise click.UsageError(
+                "the command to run goes behind --", ctx
+            )  # else an option of the command could be taken for one of ours
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

@@ -162,7 +162,7 @@ def test_input_that_is_no_text_is_refused_before_anything_is_made() -> None:
     ("words", "complaint"),
     [
         (["run", "python", "ls"], "behind --"),
-        (["exec", ID, "ls", "-la"], "No such option '-l'. The command to run goes behind --."),
+        (["exec", ID, "ls", "-la"], "; the command to run goes behind --."),
         (["exec", ID], "Missing argument 'COMMAND...'"),
         (["exec", ID, "ls", "-e", "A=b"], "behind --"),
         (["run", "--", "x"], "Missing argument"),
