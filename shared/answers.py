@@ -7,8 +7,8 @@ from typing import Any
 
 from shared import names, prices
 from shared.choice import SSH_PROVIDERS
+from shared.creation import Plan
 from shared.models import ApiKey, Connection, Execution, Page, Position, Resources, Session
-from shared.sessions import Plan
 from shared.templates import Template
 
 

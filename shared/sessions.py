@@ -1,21 +1,13 @@
 """The use cases of callers: create, plan, get, list, execute, connect, update, delete."""
 
 import asyncio
-import hashlib
-import json
 import logging
-import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import names, prices
-from shared.choice import Choice, choose
+from shared.creation import Creation, Plan, first_look
 from shared.errors import (
-    AlreadyExists,
-    Forbidden,
-    IdempotencyConflict,
-    InvalidRequest,
     ProviderUnavailable,
     SessionFailed,
     SessionNotFound,
@@ -25,16 +17,13 @@ from shared.errors import (
 )
 from shared.liveness import Liveness
 from shared.models import (
-    AUTO,
     Caller,
     Command,
     Connection,
     Execution,
-    Idempotency,
     Page,
     Position,
     ProviderName,
-    Resources,
     Session,
     SessionFilter,
     SessionSpec,
@@ -43,26 +32,12 @@ from shared.models import (
 from shared.pauses import Pauses
 from shared.ports import Ports
 from shared.steps import Steps
-from shared.templates import Template
 
 log = logging.getLogger(__name__)
 
 EXECUTE_WAIT_S = 60.0  # how long a command waits for its session to start; a service rarely takes more than 20 s
-IDEMPOTENCY_KEPT = timedelta(hours=24)
-MAX_NAME_TRIES = 8
 MAX_WRITE_TRIES = 8
 VERIFIED_AT_ONCE = 32  # agents asked at the same time when a page of sessions is listed
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a session would be: where, why there, what it costs (US dollars an hour), when it would run, and caveats."""
-
-    choice: Choice
-    resources: Resources
-    cost_per_hour_usd: float
-    expected_start_s: int
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,53 +64,11 @@ class Sessions:
 
         Raises InvalidRequest, Forbidden, IdempotencyConflict, ProviderUnavailable (then nothing was created).
         """
-        if not caller.may_use(spec.namespace):
-            allowed = ", ".join(sorted(caller.namespaces or ()))
-            raise Forbidden(f"namespace: got '{spec.namespace}', wanted one that this API key may use: {allowed}")
-        template, resources, choice = self._chosen(spec)
-        if spec.storage.bucket is not None:
-            await self._check_bucket(caller, spec.storage.bucket)
-        now = self.ports.clock()
-        draft = Session(
-            id=names.session_id(spec.namespace, spec.user, now),
-            tenant=caller.tenant,
-            namespace=spec.namespace,
-            user=spec.user,
-            provider=choice.provider,
-            template=template.name,
-            state=State.PROVISIONING,
-            created_at=now,
-            expires_at=now + timedelta(minutes=spec.ttl_minutes),
-            resources=resources,
-            env={**template.env, **spec.env},
-            labels=spec.labels,
-            egress=spec.egress,
-            image=template.image,
-            idle_timeout_minutes=spec.idle_timeout_minutes,
-            storage=spec.storage,
-            details={"reason": "; ".join(choice.reasons)},
-        )
-        record = _idempotency(caller, spec, idempotency_key, draft) if idempotency_key else None
-        session, is_new = await self._record(draft, record)
-        try:
-            await self._enqueue(session, now)
-        except ProviderUnavailable:
-            if is_new:
-                await self.ports.store.discard(session.id, record)
-            raise
-        return await self._settled(session, wait_s)
+        return await self._settled(await self._creation.create(caller, spec, idempotency_key), wait_s)
 
     def plan(self, spec: SessionSpec) -> Plan:
         """What `create` would choose for this, without creating anything. Raises InvalidRequest as `create` does."""
-        _, resources, choice = self._chosen(spec)
-        beside = prices.PRICES[choice.provider].beside
-        return Plan(
-            choice,
-            resources,
-            prices.cost_per_hour(choice.provider, resources),
-            prices.START_S[choice.provider],
-            (beside,) if beside else (),
-        )
+        return self._creation.plan(spec)
 
     async def get(self, caller: Caller, session_id: str) -> Session:
         """The session as it is now: one that says `running` answered a moment ago. Raises SessionNotFound."""
@@ -221,7 +154,7 @@ class Sessions:
             is_rescheduled = wanted.expiry_generation != before.expiry_generation
             if is_rescheduled:
                 # Before the write, so that no time is written without its task. If the write fails, the task is stale.
-                await self.ports.tasks.expire(wanted, now, _first_look(wanted, now))
+                await self.ports.tasks.expire(wanted, now, first_look(wanted, now))
             try:
                 session = await self.ports.store.update(wanted)
             except WriteConflict:
@@ -240,77 +173,18 @@ class Sessions:
         return deleting
 
     @property
+    def _creation(self) -> Creation:
+        return Creation(self.ports, self.only)
+
+    @property
     def _liveness(self) -> Liveness:
         return Liveness(self.ports)
-
-    def _chosen(self, spec: SessionSpec) -> tuple[Template, Resources, Choice]:
-        """What a session of this spec starts from, with what, and where."""
-        template = self.ports.templates.find(spec.template)
-        resources = spec.resources or template.resources
-        if self.only is not None:
-            spec = replace(spec, provider=self.only)
-        unfit: dict[ProviderName, InvalidRequest] = {}
-        for name, provider in self.ports.providers.items():
-            if spec.provider in {AUTO, name}:
-                try:
-                    provider.check(resources, egress=spec.egress, storage=spec.storage)
-                except InvalidRequest as exc:
-                    unfit[name] = exc
-        return template, resources, choose(spec, self.ports.providers, unfit)
-
-    async def _check_bucket(self, caller: Caller, bucket: str) -> None:
-        """Raises InvalidRequest: there is no such bucket, or it is another session's."""
-        if names.session_of_bucket(bucket) is not None:
-            kept = (await self.ports.store.kept_buckets([bucket])).get(bucket)
-            if kept is None or kept.tenant != caller.tenant or not caller.may_use(kept.namespace):
-                wanted = "a bucket of your own, or one that a session of yours kept"
-                complaint = f"got '{bucket}', which is another session's; wanted {wanted}"
-                raise InvalidRequest.field("storage.bucket", complaint)
-        if not await self.ports.buckets.exists(bucket):
-            raise InvalidRequest.field(
-                "storage.bucket",
-                f"got '{bucket}', which does not exist or is closed to this deployment; wanted the name of a bucket",
-            )
 
     async def _forget_expiry(self, before: Session, now: datetime) -> None:
         try:
             await self.ports.tasks.forget(before, now)
         except ProviderUnavailable as exc:  # it will find that it is stale, and do nothing
             log.info("stale expiry left", extra={"session_id": before.id, "error": str(exc)})
-
-    async def _record(self, draft: Session, record: Idempotency | None) -> tuple[Session, bool]:
-        """Write a session under a name that nobody has (True), or find the one that the record made before (False)."""
-        for _ in range(MAX_NAME_TRIES):
-            try:
-                return await self.ports.store.create(draft, record and replace(record, session_id=draft.id)), True
-            except AlreadyExists:
-                former = record and await self.ports.store.idempotency(record.id)
-                if record and former:
-                    return await self._repeated(record, former), False
-            suffix = secrets.token_hex(2)
-            draft = replace(draft, id=names.session_id(draft.namespace, draft.user, draft.created_at, suffix))
-        raise ProviderUnavailable(f"no free session name like {draft.id} after {MAX_NAME_TRIES} tries")
-
-    async def _repeated(self, record: Idempotency, former: Idempotency) -> Session:
-        if former.body_digest != record.body_digest:
-            raise IdempotencyConflict("Idempotency-Key: it was used before with another body; wanted a new key")
-        session = await self.ports.stored(former.session_id)
-        if session is None or not session.is_visible_at(self.ports.clock()):
-            raise IdempotencyConflict(
-                f"Idempotency-Key: it was used for {former.session_id}, which is gone; wanted a new key"
-            )
-        return session
-
-    async def _enqueue(self, session: Session, now: datetime) -> None:
-        """Both at once. What one left behind when the other failed finds no session, and does nothing."""
-        outcomes = await asyncio.gather(
-            self.ports.tasks.provision(session),
-            self.ports.tasks.expire(session, now, _first_look(session, now)),
-            return_exceptions=True,
-        )
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
 
     async def _visible(self, caller: Caller, session_id: str) -> Session:
         session = await self.ports.store.get(session_id)
@@ -344,19 +218,3 @@ def _changed(session: Session, changes: Changes, now: datetime) -> Session:
         expires_at = now + timedelta(minutes=changes.ttl_minutes)
         session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)
     return session
-
-
-def _first_look(session: Session, now: datetime) -> datetime | None:
-    """When to see whether the session is idle; None: it may be."""
-    timeout = session.idle_timeout_minutes
-    return None if timeout is None else now + timedelta(minutes=timeout)
-
-
-def _idempotency(caller: Caller, spec: SessionSpec, key: str, draft: Session) -> Idempotency:
-    body = json.dumps(asdict(spec), sort_keys=True, default=str)
-    return Idempotency(
-        id=hashlib.sha256(f"{caller.tenant}\0{key}".encode()).hexdigest(),
-        body_digest=hashlib.sha256(body.encode()).hexdigest(),
-        session_id=draft.id,
-        expires_at=draft.created_at + IDEMPOTENCY_KEPT,
-    )

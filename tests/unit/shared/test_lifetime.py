@@ -90,7 +90,7 @@ async def test_a_change_that_meets_another_write_is_made_on_top_of_it(house: Hou
         await store.update(replace(seen, boots=7))
         return seen
 
-    store.get = stale  # type: ignore[method-assign]
+    store.get = stale  # type: ignore[method-assign,assignment]
     changed = await extended(house, session, 180)
     assert changed.boots == 7
     assert changed.expires_at == house.clock() + timedelta(minutes=180)
