@@ -39,8 +39,8 @@ class WorkspaceFace:
 
     @operation
     async def runsh(self, command: str, timeout: float = 120) -> ExecutionDict:
-        """Run shell code."""
-        return await self._operations.runsh_cloudrun_workspace(self.id, command, timeout)
+        """Run shell code, which may be longer than a URL: the older API's name for what execute does."""
+        return await self._operations.execute_session(self.id, command, timeout)
 
     @operation_giving(Shell)
     async def shell(self) -> AsyncShell:

@@ -167,13 +167,13 @@ def test_a_workspace_lasts_as_long_as_its_block() -> None:
         workspace.runpython("print(1)")
         assert client.last.json == {"code": "print(1)", "timeout": 120}
         workspace.runsh("ls -la", timeout=3)
-        assert client.last.query == {"command": "ls -la", "timeout": 3}
+        assert client.last.json == {"command": "ls -la", "timeout": 3}
         workspace.shell().close()
     assert calls(client) == [
         "POST cloudrun/workspaces",
         "POST sessions/s/execute",
         "POST cloudrun/workspaces/s/runpython",
-        "POST cloudrun/workspaces/s/runsh",
+        "POST sessions/s/execute",
         "DELETE cloudrun/workspaces/s",
     ]
 
