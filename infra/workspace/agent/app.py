@@ -67,27 +67,26 @@ class App:
             health = {**self._facts, "idle_s": round(self._activity.idle_s(), 3)}
             await self._send(send, 200, (json.dumps(health).encode(),))
         else:
-            with self._activity.busy():
-                await self._answer_execute(scope, receive, send)
+            await self._answer_execute(scope, receive, send)
 
     async def _converse(self, scope: Message, receive: Receive, send: Send) -> None:
         """Whatever is wrong, it is accepted and then closed: browsers show no status of a refused handshake."""
         path = scope["path"]
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         socket = Socket(receive, send, scope["state"]["lost"])
-        with self._activity.busy():
-            try:
-                await socket.accept((self._boot_id,))
-                if path not in SOCKETS:
-                    await socket.close(NOT_FOUND, f"there is no WebSocket {path} here")
-                    return
-                await self._admit(scope["headers"], query)
-            except Abandoned:
+        try:
+            await socket.accept((self._boot_id,))
+            if path not in SOCKETS:
+                await socket.close(NOT_FOUND, f"there is no WebSocket {path} here")
                 return
-            except BadTicket as exc:
-                await socket.close(BAD_TICKET, str(exc))
-            else:
-                await self._conversations.hold(path, query, socket)
+            await self._admit(scope["headers"], query)
+        except Abandoned:
+            return
+        except BadTicket as exc:
+            await socket.close(BAD_TICKET, str(exc))
+            return
+        with self._activity.busy():
+            await self._conversations.hold(path, query, socket)
 
     async def _admit(self, headers: Iterable[Header], query: Mapping[str, str]) -> None:
         """Raises BadTicket. A ticket in the URL, which ends up in logs, is spent."""
@@ -120,7 +119,8 @@ class App:
             raise Exhausted("the workspace has no memory left to take the request") from exc
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            outcome = await self._commands.run(command, gone)
+            with self._activity.busy():
+                outcome = await self._commands.run(command, gone)
         finally:
             gone.cancel()
         return outcome.json()

@@ -44,7 +44,8 @@ class Conversations:
         except Abandoned:
             log.info("client went away", extra={"path": path})
         except AgentError as exc:
-            await socket.close(CODES.get(type(exc), FAILED), str(exc))
+            code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), FAILED)
+            await socket.close(code, str(exc))
         except Exception:
             log.exception("conversation failed", extra={"path": path})
             await socket.close(FAILED, "the agent failed; its log says why")

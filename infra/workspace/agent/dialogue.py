@@ -17,7 +17,7 @@ class Dialogue:
         self._socket = socket
         self._shell = shell
         self._waiting: asyncio.Queue[Run] = asyncio.Queue(MAX_WAITING)
-        self._running = False
+        self._to_run = 0  # commands that wait or run
 
     async def listen(self) -> None:
         """Take the client's frames."""
@@ -29,38 +29,30 @@ class Dialogue:
                 continue
             match frame:
                 case Run():
+                    self._to_run += 1
                     await self._waiting.put(frame)
                 case Ping():
                     await self._socket.send(PONG)
                 case Interrupt():
-                    if self._running or not self._waiting.empty():
+                    if self._to_run:
                         self._shell.interrupt()
 
     async def work(self) -> None:
         """Run what was asked for, one after another; returns when the shell has ended."""
         while (command := await self._next()) is not None:
             outcome = await self._shell.run(command.line, command.timeout_s)
-            self._running = False
+            self._to_run -= 1
             await self._socket.send(result(outcome, self._shell.cwd, command.id))
             if self._shell.broken:
                 await self._shell.restart()
-                await self._socket.send(
-                    status(
-                        "restarted", "the shell did not come back from the command and was ended: its state was lost"
-                    )
-                )
+                await self._socket.send(status("restarted", RESTARTED))
         await self._socket.send(status("exited", f"the shell ended with {self._shell.ended.result()}"))
 
     async def _next(self) -> Run | None:
         """None when the shell has ended."""
-        if self._waiting.empty() and not self._shell.ended.done():
-            getting = asyncio.ensure_future(self._waiting.get())
+        getting = asyncio.ensure_future(self._waiting.get())
+        try:
             await asyncio.wait((getting, self._shell.ended), return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                self._running = True
-                return getting.result()
+        finally:
             getting.cancel()
-        if self._shell.ended.done():
-            return None
-        self._running = True
-        return self._waiting.get_nowait()
+        return None if self._shell.ended.done() else getting.result()

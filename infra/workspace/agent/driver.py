@@ -36,7 +36,7 @@ def quoted(text: str) -> str:
 def status(answer: bytes) -> tuple[int, str]:
     """The exit code and the folder of one answer (without its closing NUL). Raises ValueError."""
     code, _, folder = answer.partition(b" ")
-    return int(code.removeprefix(b"s")), folder.decode(errors="replace")
+    return int(code), folder.decode(errors="replace")
 
 
 def _bash_command(line: str) -> str:
@@ -45,11 +45,10 @@ def _bash_command(line: str) -> str:
 
 
 def _sh_command(line: str) -> str:
-    # __onmemos: 1 while a command runs, s<status> after it; 2 when SIGINT came first. Only at 1 may the trap fail.
+    # __onmemos: 1 while a command runs, 2 when SIGINT came before it. Only at 1 may the trap fail.
     return (
-        f"case ${{__onmemos=1}} in 1) \\command \\eval {quoted(line)} {CONTROL}>&-;; esac;"
-        f'{{ __onmemos=s$?;\\command \\printf \'%s %s\\0\' "$__onmemos" "${{PWD-}}" >&{CONTROL};'
-        "unset __onmemos; } 2>/dev/null\n"
+        f"case ${{__onmemos=1}} in 1) \\command \\eval {quoted(line)} {CONTROL}>&-;; esac;{{ __onmemos_s=$?;"
+        f'unset __onmemos;\\command \\printf \'%s %s\\0\' "$__onmemos_s" "${{PWD-}}" >&{CONTROL}; }} 2>/dev/null\n'
     )
 
 

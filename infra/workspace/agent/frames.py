@@ -90,7 +90,7 @@ def parse_size(query: Mapping[str, str]) -> Size:
 def welcome(session_id: str, boot_id: str, shell: str, cwd: str, version: str) -> str:
     """The first frame of a shell."""
     facts = {"session_id": session_id, "boot_id": boot_id, "shell": shell, "cwd": cwd, "version": version}
-    return json.dumps({"type": "welcome", **facts}, ensure_ascii=False)
+    return json.dumps({"type": "welcome", **facts})
 
 
 def result(outcome: Outcome, cwd: str, run_id: str | None) -> str:

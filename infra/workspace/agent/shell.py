@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -78,7 +79,7 @@ class Shell:
         if timed_out or interrupted:
             returncode = TIMED_OUT if timed_out else INTERRUPTED
             self.broken = not answer.done()
-            self._script.write(self._dialect.recovery.encode())
+            self._prepare(self._dialect.recovery)
         if self._interrupt.done():
             self._interrupt = self._loop.create_future()
         return Outcome(stdout, stderr, returncode, timed_out, duration_ms)
@@ -113,10 +114,15 @@ class Shell:
         for pipe in (self._stdout, self._stderr, self._control):
             pipe.start()
         self._script.release()
-        self._script.write(self._dialect.opening.encode())
+        self._prepare(self._dialect.opening)
         self._family = Family(self._child.pid)
-        self.cwd = str(Path.cwd())
+        self.cwd = os.fsencode(Path.cwd()).decode(errors="replace")
         self.broken = False
+
+    def _prepare(self, text: str) -> None:
+        """Have the shell read what is no command; until it has, it does not know what to do with a signal."""
+        self._ready = self._control.next()
+        self._script.write((text + self._dialect.command("")).encode())
 
     def _spawn(self, dialect: Dialect) -> Child:
         actions = copies((self._children.nothing, self._stdout.theirs, self._stderr.theirs))
@@ -146,16 +152,24 @@ class Shell:
                 return interrupted
             interrupted = True
             self._interrupt = self._loop.create_future()
+            await asyncio.wait(
+                (self._ready, self.ended),
+                timeout=max(deadline - time.monotonic(), 0),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             await self._pass_on_interrupt(answer, since)
 
     async def _pass_on_interrupt(self, answer: asyncio.Future[tuple[int, str]], since: int) -> None:
-        """The shell first, so that it starts nothing more; then each process once."""
+        """The shell first, so that it starts nothing more; then each process once, when it is what it shall be.
+
+        A fork of the shell forgets a signal that comes before it has put its parent's traps away.
+        """
         self._abandon_line()
         signalled: set[tuple[int, int]] = set()
         for _ in range(LOOKS):
             new = [process for process in self._members(since) if (process.pid, process.started) not in signalled]
+            signalled.update((process.pid, process.started) for process in new if not self._is_fork(process))
             _signal(new, signal.SIGINT)
-            signalled.update((process.pid, process.started) for process in new)
             await asyncio.wait((answer, self.ended), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             if answer.done() or self.ended.done():
                 return
@@ -172,6 +186,10 @@ class Shell:
                 members = self._members(since)
                 if number == signal.SIGKILL:
                     _signal(members, number)
+
+    def _is_fork(self, process: Process) -> bool:
+        """A subshell, or a command that is not executed yet."""
+        return _arguments(process.pid) == _arguments(self._child.pid)
 
     def _abandon_line(self) -> None:
         with suppress(ProcessLookupError):
@@ -221,11 +239,11 @@ class Script(Pipe):
 class Control(Pipe):
     """Where the shell says how each command went."""
 
-    __slots__ = ("_answer", "_begun")
+    __slots__ = ("_begun", "_expected")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop, child_reads=False)
-        self._answer: asyncio.Future[tuple[int, str]] | None = None
+        self._expected: deque[asyncio.Future[tuple[int, str]]] = deque()
         self._begun = b""
         self.lift()
 
@@ -234,26 +252,32 @@ class Control(Pipe):
         self._loop.add_reader(self._ours, self._read)
 
     def next(self) -> asyncio.Future[tuple[int, str]]:
-        """The exit code and the folder of the command that is about to run."""
-        self._answer = self._loop.create_future()
-        return self._answer
+        """The exit code and the folder of the next command that is written to the shell."""
+        answer: asyncio.Future[tuple[int, str]] = self._loop.create_future()
+        self._expected.append(answer)
+        return answer
 
     def _read(self) -> None:
         chunk = os.read(self._ours, MAX_ANSWER_BYTES)
-        answer, end, rest = (self._begun + chunk).partition(b"\0")
-        if not chunk or len(answer) > MAX_ANSWER_BYTES:
+        *answers, self._begun = (self._begun + chunk).split(b"\0")
+        if not chunk or len(self._begun) > MAX_ANSWER_BYTES:
             self.close()
-            return
-        self._begun = rest if end else answer
-        if end and self._answer is not None and not self._answer.done():
-            with suppress(ValueError):  # not the driver's: a command has found the descriptor
-                self._answer.set_result(status(answer))
+        for answer in answers:
+            with suppress(ValueError, IndexError):  # not the driver's: a command has found the descriptor
+                self._expected.popleft().set_result(status(answer))
 
 
 def _signal(processes: list[Process], number: signal.Signals) -> None:
     for process in processes:
         with suppress(ProcessLookupError, PermissionError):  # ended meanwhile, or became another user's (setuid)
             os.kill(process.pid, number)
+
+
+def _arguments(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # ended meanwhile
+        return b""
 
 
 def _ticks() -> int:

@@ -10,7 +10,7 @@ from .answers import Output
 from .errors import Exhausted
 
 CHUNK_BYTES = 65_536  # a pipe's usual capacity: pipe(7)
-LIFTED = 10
+LIFTED = 10  # above any single digit, which is what a POSIX shell can redirect
 DRAIN_BYTES = 1_048_576  # the most a pipe may hold (fs.pipe-max-size): enough for all that is in it at one moment
 
 
@@ -72,9 +72,14 @@ class Pipe:
         self.close()
 
     def lift(self) -> Self:
-        """Give the child's end a number that is none of those a child is given: none of those it would overwrite."""
-        low, self.theirs = self.theirs, fcntl.fcntl(self.theirs, fcntl.F_DUPFD_CLOEXEC, LIFTED)
-        os.close(low)
+        """Give the child's end a number beyond those that a child is given: dup2 to one of them would replace it."""
+        try:
+            lifted = fcntl.fcntl(self.theirs, fcntl.F_DUPFD_CLOEXEC, LIFTED)
+        except OSError:
+            self.close()
+            raise
+        self.release()
+        self.theirs = lifted
         return self
 
     def close(self) -> None:

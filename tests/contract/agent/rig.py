@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from websockets.asyncio.client import ClientConnection, unix_connect
 
 AGENT_PARENT = Path(__file__).parents[3] / "infra" / "workspace"
 SESSION = "ws-test-agent-1"
@@ -72,6 +73,58 @@ class Agent:
         transport = httpx.AsyncHTTPTransport(uds=str(self.socket), verify=NO_TLS, limits=httpx.Limits())
         async with httpx.AsyncClient(transport=transport, base_url="http://agent", timeout=30) as http:
             yield Client(http)
+
+    @asynccontextmanager
+    async def websocket(
+        self, path: str, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> AsyncIterator[ClientConnection]:
+        """A WebSocket; with a good ticket, unless other headers are given."""
+        given = {"X-OnMemOS-Ticket": ticket()} if headers is None else headers
+        async with unix_connect(
+            str(self.socket),
+            uri=f"ws://agent{path}",
+            additional_headers=given,
+            compression=None,
+            max_size=None,
+            proxy=None,
+            **options,
+        ) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def shell(self, **options: Any) -> AsyncIterator["Shell"]:
+        """A shell that has said welcome."""
+        async with self.websocket("/v1/shell", **options) as connection:
+            yield Shell(connection, json.loads(await connection.recv()))
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The client's side of /v1/shell."""
+
+    connection: ClientConnection
+    welcome: dict[str, Any]
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        await self.connection.send(json.dumps({"type": kind, **fields}))
+
+    async def next(self, kind: str = "command_result") -> dict[str, Any]:
+        """The next frame, which has to be of this kind."""
+        async with asyncio.timeout(SOON_S):
+            frame = json.loads(await self.connection.recv())
+        assert frame["type"] == kind, frame
+        assert isinstance(frame, dict)
+        return frame
+
+    async def run(self, command: str, **fields: Any) -> dict[str, Any]:
+        await self.send("command", command=command, **fields)
+        return await self.next()
+
+    async def closed(self) -> int | None:
+        """The code with which the agent closes, once it has."""
+        async with asyncio.timeout(SOON_S):
+            await self.connection.wait_closed()
+        return self.connection.close_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.workspace.agent.errors import BadTicket
-from infra.workspace.agent.tickets import MAX_REMEMBERED, Tickets
+from infra.workspace.agent.tickets import LEEWAY_S, MAX_REMEMBERED, Tickets
 
 FAR = 4_000_000_000  # PyJWT looks at the real clock; ours decides about what is remembered
 OLD, NEW = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -81,3 +81,40 @@ def test_no_more_than_so_many_are_remembered(tickets: Tickets) -> None:
         tickets._expiry_of[number.to_bytes(2, "big")] = FAR
     tickets.check(_token())
     assert len(tickets._expiry_of) == 1
+
+
+def test_a_spent_ticket_opens_nothing_any_more(tickets: Tickets) -> None:
+    token = _token()
+    tickets.check(token)
+    tickets.spend(token)
+    for use in (tickets.spend, tickets.check):
+        with pytest.raises(BadTicket, match="works once"):
+            use(token)
+    with pytest.raises(BadTicket, match="works once"):
+        tickets.check(_token(NEW, "new"))  # it has the same jti
+    tickets.check(_token(jti="another"))
+
+
+def test_only_a_valid_ticket_can_be_spent(tickets: Tickets) -> None:
+    with pytest.raises(BadTicket, match="another session"):
+        tickets.spend(_token(aud="ws-2"))
+    tickets.spend(_token())
+
+
+def test_a_ticket_from_before_the_agent_cannot_be_spent_but_opens(clock: Clock) -> None:
+    clock.now = 1_000_000
+    tickets = Tickets("ws-1", {"old": _jwk(OLD)}, clock=clock)
+    early, within = _token(iat=1_000_000 - LEEWAY_S - 1), _token(iat=1_000_000 - LEEWAY_S, jti="within")
+    with pytest.raises(BadTicket, match="older than the agent"):
+        tickets.spend(early)
+    tickets.check(early)
+    tickets.spend(within)
+
+
+def test_spent_tickets_are_remembered_as_long_as_they_could_be_used(tickets: Tickets, clock: Clock) -> None:
+    tickets.spend(_token())
+    for number in range(MAX_REMEMBERED):
+        tickets._spent_until[f"gone-{number}"] = 1
+    clock.now = 2
+    tickets.spend(_token(jti="another"))
+    assert set(tickets._spent_until) == {"j", "another"}
