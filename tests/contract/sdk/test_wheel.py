@@ -31,11 +31,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel
 
 
-@pytest.fixture(scope="module")
-def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interpreter(version: str) -> str | None:
+    """A Python of that version on this machine; a name on the PATH may be a shim that leads nowhere."""
+    for name in (sys.executable, shutil.which(f"python{version}")):
+        if name is None:
+            continue
+        check = f"import sys, venv; sys.exit('{version}' != '%d.%d' % sys.version_info[:2])"
+        if subprocess.run([name, "-c", check], capture_output=True).returncode == 0:
+            return name
+    return None
+
+
+@pytest.fixture(scope="module", params=["3.11", "3.12", "3.13"])
+def programs(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment with nothing but the wheel and what it asks for."""
+    found = interpreter(request.param)
+    if found is None:
+        pytest.skip(f"no Python {request.param} here")
     home = tmp_path_factory.mktemp("home")
-    call(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=home)
+    call(found, "-m", "venv", "--without-pip", "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
     call(sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-compile", wheel, cwd=home)
     return python.parent
