@@ -124,7 +124,7 @@ async def test_a_text_frame_that_is_not_understood_is_an_error_and_the_terminal_
 
 
 async def test_ctrl_c_interrupts_and_ctrl_d_ends(terminal: Terminal) -> None:
-    await terminal.type("echo st''art; sleep 60; echo n''o\n")
+    await terminal.type("sh -c 'echo st\"\"art; exec sleep 60'; echo n''o\n")
     await terminal.sees("start\r\n")
     await terminal.type("\x03")
     await terminal.sees("$ ")
