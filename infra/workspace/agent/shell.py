@@ -54,7 +54,7 @@ class Shell:
 
     @property
     def ended(self) -> asyncio.Future[int]:
-        """Its exit code, once the shell has ended by itself."""
+        """The shell's exit code, once it has one."""
         return self._child.ended
 
     async def run(self, line: str, timeout_s: float) -> Outcome:
@@ -192,7 +192,7 @@ class Shell:
         return _arguments(process.pid) == _arguments(self._child.pid)
 
     def _abandon_line(self) -> None:
-        with suppress(ProcessLookupError):
+        if not self.ended.done():
             os.kill(self._child.pid, signal.SIGINT)
 
     def _members(self, since: int) -> list[Process]:

@@ -85,6 +85,27 @@ async def test_without_descriptors_nothing_is_run_and_none_is_lost(tmp_path: Pat
             assert len(agent.descriptors()) == len(before)
 
 
+@pytest.mark.parametrize(("path", "needs"), [("/v1/shell", 8), ("/v1/terminal", 2)])
+async def test_without_descriptors_there_is_no_shell_and_none_is_lost(tmp_path: Path, path: str, needs: int) -> None:
+    with running(tmp_path) as agent:
+        async with agent.websocket(path) as connection:
+            await connection.recv()
+        await until(lambda: not _children(agent))
+        before = sorted(map(int, agent.descriptors()))
+        free = [number for number in range(100) if number not in before]
+        _, hard = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        for room in range(1, needs):  # one, because asyncio cannot find that there is nobody to accept without
+            await until(lambda: len(agent.descriptors()) == len(before))
+            resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (free[1 + room], hard))
+            async with agent.websocket(path) as connection:
+                await connection.wait_closed()
+                assert connection.close_code == 1013
+                assert "no room" in (connection.close_reason or "")
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        async with agent.websocket(path) as connection:
+            await connection.recv()
+
+
 async def test_orphans_are_reaped_and_take_no_commands_exit_code(tmp_path: Path) -> None:
     with running(tmp_path, prefix=(sys.executable, "-c", AS_REAPER)) as agent:
         async with agent.client() as client:

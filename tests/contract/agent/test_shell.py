@@ -273,6 +273,15 @@ async def test_exit_is_told_and_closes(shell: Shell) -> None:
     assert await shell.closed() == 1000
 
 
+async def test_set_e_ends_the_shell_at_a_failure_and_only_then(shell: Shell) -> None:
+    assert (await shell.run("set -e; true"))["returncode"] == 0
+    assert (await shell.run("if false; then :; fi; echo on"))["stdout"] == "on\n"
+    result = await shell.run("false; echo no")
+    assert (result["stdout"], result["returncode"]) == ("", 1)
+    assert (await shell.next("status"))["status"] == "exited"
+    assert await shell.closed() == 1000
+
+
 async def test_a_shell_that_becomes_another_program_ends_with_it(shell: Shell) -> None:
     assert (await shell.run("exec sh -c 'echo other; exit 4'"))["returncode"] == 4
     assert (await shell.next("status"))["status"] == "exited"
