@@ -15,7 +15,7 @@ from sdk.python.client import OnMemOSClient
 from sdk.python.errors import BadRequest, Conflict, NotFound, Unauthorized
 
 CONTRACT_FIELDS = {"id", "provider", "namespace", "user", "status", "url", "websocket", "ssh", "details"}
-ADDED_FIELDS = {"created_at", "expires_at", "template", "labels"}
+ADDED_FIELDS = {"created_at", "expires_at", "template", "labels", "idle_timeout_minutes", "storage"}
 
 
 @pytest.fixture

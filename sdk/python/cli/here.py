@@ -24,7 +24,7 @@ def up() -> None:
         raise Complaint(f"no OnMemOS repository in {Path.cwd()} or above it: wanted a Makefile beside infra/local")
     os.chdir(repository)
     try:
-        os.execvp("make", ["make", "up"])  # noqa: S606  # make takes this process' place, signals and all
+        os.execvp("make", ["make", "--no-print-directory", "up"])  # noqa: S606  # make takes this process' place, signals and all
     except FileNotFoundError as exc:
         raise Complaint("make is not installed") from exc
 

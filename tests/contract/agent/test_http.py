@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -45,28 +46,30 @@ async def test_unknown_paths_and_methods_are_refused(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "token",
+    "made",
     [
-        "nonsense",
-        "a.b.c",
-        ticket(aud="ws-another"),
-        ticket(aud=[SESSION, "ws-another"]),
-        ticket(iss="somebody"),
-        ticket(exp=int(time.time()) - 30),
-        ticket(exp=None),
-        ticket(iat=int(time.time()) + 60),
-        ticket(sub=None),
-        ticket(jti=None),
-        ticket(kid="unknown"),
-        ticket(kid=None),
-        ticket(key=Ed25519PrivateKey.generate()),
-        jwt.encode(claims(), "", "none", headers={"kid": "k1"}),
-        jwt.encode(claims(), KEY.public_key().public_bytes_raw().ljust(64), "HS256", headers={"kid": "k1"}),
+        lambda: "nonsense",
+        lambda: "a.b.c",
+        lambda: ticket(aud="ws-another"),
+        lambda: ticket(aud=[SESSION, "ws-another"]),
+        lambda: ticket(iss="somebody"),
+        lambda: ticket(exp=int(time.time()) - 30),
+        lambda: ticket(exp=None),
+        lambda: ticket(iat=int(time.time()) + 60),
+        lambda: ticket(sub=None),
+        lambda: ticket(jti=None),
+        lambda: ticket(kid="unknown"),
+        lambda: ticket(kid=None),
+        lambda: ticket(key=Ed25519PrivateKey.generate()),
+        lambda: jwt.encode(claims(), "", "none", headers={"kid": "k1"}),
+        lambda: jwt.encode(claims(), KEY.public_key().public_bytes_raw().ljust(64), "HS256", headers={"kid": "k1"}),
     ],
 )
-async def test_only_a_valid_ticket_of_this_session_opens_it(client: Client, agent: Agent, token: str) -> None:
+async def test_only_a_valid_ticket_of_this_session_opens_it(
+    client: Client, agent: Agent, made: Callable[[], str]
+) -> None:
     response = await client.http.post(
-        "/v1/execute", json={"command": "touch entered"}, headers={"Authorization": f"Bearer {token}"}
+        "/v1/execute", json={"command": "touch entered"}, headers={"Authorization": f"Bearer {made()}"}
     )
     assert response.status_code == 401
     assert response.json()["code"] == "bad_ticket"

@@ -24,7 +24,7 @@ def commands(command: click.Command = root, path: str = "onmemos") -> Iterator[t
 
 def options(command: click.Command) -> set[str]:
     """As its help shows them, without --help, which all have."""
-    ctx = click.Context(command)
+    ctx = click.Context(command, **command.context_settings)
     shown = {
         option
         for parameter in command.get_params(ctx)
