@@ -19,9 +19,7 @@ from shared.passage import Header, Lost, Unreachable, end_to_end, first
 
 HANDSHAKE_TIMEOUT_S = 15.0  # a workspace that scales from zero answers by then
 CLOSE_TIMEOUT_S = 5.0  # for the goodbyes: who doesn't read doesn't hear them
-MAX_ANSWER_BYTES = (
-    16 << 20
-)  # of the agent's messages: two outputs of 1,000,000 bytes, each byte a \uXXXX in the worst case
+MAX_ANSWER_BYTES = 2 << 20  # of one message of the agent, whose frames are at most 1 MiB
 MAX_REASON_BYTES = 123  # RFC 6455, 5.5
 # RFC 6455, 7.4.1: what may stand in a close frame, and what stands for one that held nothing or never came.
 NORMAL, GOING_AWAY, NO_CODE, ABNORMAL, BAD_GATEWAY = 1000, 1001, 1005, 1006, 1014

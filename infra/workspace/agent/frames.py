@@ -14,6 +14,9 @@ T = TypeVar("T")
 PONG = '{"type": "pong"}'
 TYPES = ("command", "interrupt", "ping")
 DEFAULT_SIZE = (24, 80)  # rows and columns of a VT100
+MAX_FRAME_BYTES = 1 << 20  # what common clients take unasked, such as Python's websockets
+MARGIN_BYTES = 256  # for the frame's own words
+MAX_ID = 256  # characters
 MAX_SIDE = 65_535  # struct winsize has 16 bits for each: ioctl_tty(2)
 
 
@@ -55,7 +58,7 @@ class Size:
 def parse(frame: str | bytes) -> Run | Interrupt | Ping:
     """A client's frame on /v1/shell. Raises BadFrame."""
     document = _object(frame)
-    given = _field("id", unicode, document)
+    given = _field("id", _id, document)
     kind = document.get("type")
     if kind == "ping":
         return Ping()
@@ -94,17 +97,30 @@ def welcome(session_id: str, boot_id: str, shell: str, cwd: str, version: str) -
 
 
 def result(outcome: Outcome, cwd: str, run_id: str | None) -> str:
-    """How a command went; `cwd` is where the shell is after it."""
-    frame: dict[str, Any] = {
-        "type": "command_result",
-        "stdout": text_of(outcome.stdout),
-        "stderr": text_of(outcome.stderr),
-        **outcome.facts(),
-        "cwd": cwd,
-    }
-    if run_id is not None:
-        frame["id"] = run_id
+    """How a command went; `cwd` is where the shell is after it. What a frame has no room for is cut: `truncated`."""
+    facts = {**outcome.facts(), "cwd": cwd, **({} if run_id is None else {"id": run_id})}
+    room = MAX_FRAME_BYTES - MARGIN_BYTES - len(json.dumps(facts))
+    whole = {"stdout": text_of(outcome.stdout), "stderr": text_of(outcome.stderr)}
+    stderr, spent = _fitting(whole["stderr"], room // 2)
+    stdout, spent = _fitting(whole["stdout"], room - spent)
+    if len(stderr) < len(whole["stderr"]):
+        stderr, _ = _fitting(whole["stderr"], room - spent)
+    facts["truncated"] = facts["truncated"] or (stdout, stderr) != (whole["stdout"], whole["stderr"])
+    frame = {"type": "command_result", "stdout": stdout, "stderr": stderr, **facts}
     return json.dumps(frame, ensure_ascii=False)
+
+
+def _fitting(text: str, room: int) -> tuple[str, int]:
+    """As much of the text's beginning as takes at most `room` bytes in JSON, and how many that takes."""
+    size = _size(text)
+    while size > room:
+        text = text[: min(len(text) - 1, len(text) * room // size)]
+        size = _size(text)
+    return text, size
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode())
 
 
 def error(exc: BadFrame) -> str:
@@ -146,6 +162,13 @@ def _field(name: str, parser: Callable[[Any], T], document: Mapping[str, Any], f
         return parser(value)
     except ValueError as exc:
         raise BadFrame(f"{name}: {exc}", frame_id) from exc
+
+
+def _id(value: Any) -> str:
+    text = unicode(value)
+    if len(text) > MAX_ID:
+        raise ValueError(f"got {len(text)} characters; wanted at most {MAX_ID}")
+    return text
 
 
 def _line(value: Any) -> str:

@@ -22,7 +22,7 @@ from .errors import CannotExecute, Exhausted
 from .family import Family, Process
 from .streams import Capture, Pipe
 
-OUTPUT_LIMIT_BYTES = 1_000_000  # per stream and command: a frame of one full stream is below the 1 MiB clients take
+OUTPUT_LIMIT_BYTES = 1_000_000  # per stream and command; a frame holds hardly more
 INTERRUPTED = SIGNALLED + signal.SIGINT
 LOOKS = 5  # for processes that were just being started when an interrupt came
 MAX_ANSWER_BYTES = 65_536  # a folder's path may be longer than PATH_MAX; what is longer than this is not an answer

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from infra.workspace.agent.answers import Outcome, Output
 from infra.workspace.agent.frames import (
+    MAX_FRAME_BYTES,
     BadFrame,
     Interrupt,
     Ping,
@@ -57,6 +58,7 @@ def test_a_bad_frame_keeps_the_id_that_it_can() -> None:
         ({"type": "command", "id": "2"}, "2"),
         ({"type": "command", "command": "x", "timeout": "y", "id": "3"}, "3"),
         ({"type": "x", "id": 4}, None),
+        ({"type": "x", "id": "i" * 257}, None),
         ({"type": "x", "id": "\ud800"}, None),
     ):
         with pytest.raises(BadFrame) as caught:
@@ -69,6 +71,31 @@ def test_any_output_is_a_frame_as_python_would_replace_it(stdout: bytes) -> None
     frame = json.loads(result(_outcome(stdout), "/é", None).encode())
     assert (frame["type"], frame["cwd"]) == ("command_result", "/é")
     assert frame["stdout"] == stdout.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr"),
+    [
+        (b"o" * 1_000_000, b""),
+        (b"", b"e" * 1_000_000),
+        (b"o" * 1_000_000, b"e" * 1_000_000),
+        (b"o" * 1_000_000, b"short"),
+        (b"short", "\N{SNOWMAN}".encode() * 333_333),
+        (b"\x00" * 1_000_000, b"\xff" * 1_000_000),
+        (b"\n" * 1_000_000, b"\n" * 10),
+    ],
+)
+def test_no_frame_is_larger_than_clients_take_and_what_is_cut_is_said(stdout: bytes, stderr: bytes) -> None:
+    encoded = result(Outcome(Output(stdout), Output(stderr), 0, False, 1.0), "/" + "d" * 4000, "i" * 256).encode()
+    assert len(encoded) <= MAX_FRAME_BYTES
+    frame = json.loads(encoded)
+    whole = (stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    assert frame["truncated"] == ((frame["stdout"], frame["stderr"]) != whole)
+    assert all(text.startswith(frame[name]) for name, text in zip(("stdout", "stderr"), whole, strict=True))
+    if frame["truncated"]:
+        assert len(encoded) > MAX_FRAME_BYTES * 0.9  # no more is cut than must be
+    if len(stderr) < 100:
+        assert frame["stderr"] == whole[1]
 
 
 def test_a_character_that_the_limit_cut_is_left_out() -> None:
