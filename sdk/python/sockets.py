@@ -24,7 +24,7 @@ from . import answers
 from .errors import ConnectError, ConnectionLost, ConnectTimeout, InvalidResponse, OnMemOSError, Timeout, TransportError
 from .transport import SocketClosed
 
-MAX_MESSAGE_BYTES = 2 * 1024 * 1024  # frames are at most 1 MiB
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # the agent's frames are at most 1 MiB; a newer one's may be larger
 CLOSE_S = 5.0
 
 # The package writes headers and messages down at DEBUG: keys, tickets, and what people type.

@@ -71,10 +71,10 @@ async def test_a_ticket_in_the_url_opens_once(relay: House, client: Client) -> N
 
 
 async def test_the_largest_output_passes(relay: House, client: Client) -> None:
-    async with client.ws_connect(relay.ws(), headers=MINE, max_msg_size=0) as socket:
+    async with client.ws_connect(relay.ws(), headers=MINE, max_msg_size=1 << 20) as socket:
         await socket.receive_json(timeout=SOON_S)
-        result = await say(socket, "head -c 1500000 /dev/zero; head -c 1500000 /dev/zero >&2")
-    assert (len(result["stdout"]), len(result["stderr"]), result["truncated"]) == (1_000_000, 1_000_000, True)
+        result = await say(socket, "head -c 1500000 /dev/zero | tr '\\0' x; head -c 9 /dev/zero | tr '\\0' y >&2")
+    assert (result["stdout"], result["stderr"], result["truncated"]) == ("x" * 1_000_000, "y" * 9, True)
 
 
 async def test_a_terminal_passes_bytes(relay: House, client: Client) -> None:
