@@ -111,9 +111,8 @@ async def _settled_descriptors(agent: Agent) -> set[int]:
     await until(lambda: not _children(agent))
     seen = {*map(int, agent.descriptors())}
     for _ in range(QUIET_LOOKS):
-        await until(lambda: not ({*map(int, agent.descriptors())} - seen))
-        seen &= {*map(int, agent.descriptors())}
         await asyncio.sleep(LOOK_S)
+        seen &= {*map(int, agent.descriptors())}
     return seen
 
 
