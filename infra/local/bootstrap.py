@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import TextIO
 PROJECT = Path(__file__).resolve().parents[2]
 VENV = PROJECT / ".venv"
 PYTHON = VENV / "bin" / "python"
+COMMAND = VENV / "bin" / "onmemos"  # what the distribution installs, here from the sources as they are
 WANTED = (3, 11)
 NEWER = ("python3.14", "python3.13", "python3.12", "python3.11")
 
@@ -56,7 +58,11 @@ def with_newer_python(arguments: list[str]) -> int:
 
 def is_current(kind: str) -> bool:
     """Whether what this kind wants is installed. What `dev` installs holds all that `local` wants."""
-    return PYTHON.exists() and any(stamp(each).exists() for each in FILES if set(FILES[each]) >= set(FILES[kind]))
+    return (
+        COMMAND.exists()
+        and PYTHON.exists()
+        and any(stamp(each).exists() for each in FILES if set(FILES[each]) >= set(FILES[kind]))
+    )
 
 
 def stamp(kind: str) -> Path:
@@ -82,11 +88,20 @@ def install(kind: str) -> int:
     code = pip("install", "--require-virtualenv", "--progress-bar", "off", "-r", str(PROJECT / FILES[kind][-1]))
     if code != 0:
         return code
+    write_command()
     for old in VENV.glob(f".{kind}-*"):
         old.unlink()
     stamp(kind).touch()
     say(f"installed in {time.monotonic() - began:.0f} s")
     return 0
+
+
+def write_command() -> None:
+    """The command line of the repository's own SDK."""
+    program = f"import sys; sys.path[0] = {str(PROJECT)!r}; from sdk.python.cli import main; main()"
+    words = shlex.join([str(PYTHON), "-c", program])  # a shell's line: a #! line is short and knows no spaces
+    COMMAND.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+    COMMAND.chmod(0o755)
 
 
 def works() -> bool:

@@ -65,4 +65,6 @@ def welcome(console: Console, stack: Stack) -> None:
         f"-H 'Content-Type: application/json' -d '{session}'",
         highlight=False,
     )
+    console.print("\nOr run a command in one, from here in another terminal:\n", highlight=False)
+    console.out("  .venv/bin/onmemos run python -- python --version", highlight=False)
     console.print("\nCtrl-C ends it; sessions are kept for the next time.", highlight=False)

@@ -63,7 +63,7 @@ def test_the_python_runs_as_printed(stack: Stack, program: str, printed: str) ->
 
 def test_the_command_line_runs_as_printed(stack: Stack) -> None:
     (block,) = (block for kind, block in BLOCKS if kind == "sh" and "onmemos run" in block)
-    onmemos = f'onmemos() {{ {sys.executable} -m sdk.python.cli "$@"; }}\n'
+    onmemos = f'onmemos() {{ {Path(sys.executable).with_name("onmemos")} "$@"; }}\n'
     printed = shell(onmemos + block, ONMEMOS_URL=stack.base_url, ONMEMOS_API_KEY=stack.api_key)
     assert printed.startswith("42\n")
     assert "about 0.079 USD an hour" in printed
