@@ -80,7 +80,7 @@ class CloudTasks:
         await self._create("provision", session, attempt, {})
 
     async def expire(self, session: Session, now: datetime, idle_at: datetime | None = None) -> None:
-        at = _next_hop(session, now)
+        at = next_hop(session, now)
         if idle_at is not None:
             at = min(at, _rounded_up(idle_at))
         await self._create("expire", session, _expiry_id(session, at), {"generation": session.expiry_generation}, at)
@@ -89,7 +89,7 @@ class CloudTasks:
         await self._create("teardown", session, attempt, {})
 
     async def forget(self, session: Session, now: datetime) -> None:
-        expiry = _expiry_id(session, _next_hop(session, now))
+        expiry = _expiry_id(session, next_hop(session, now))
         await self.delete(self._name("expire", names.task_name(session.id, "expire", f"{expiry}_{_birth(session)}")))
 
     async def pending(self) -> AsyncIterator[tuple[str, str]]:
@@ -142,7 +142,7 @@ class CloudTasks:
         return f"{self._queue(step)}/tasks/{task}"
 
 
-def _next_hop(session: Session, now: datetime) -> datetime:
+def next_hop(session: Session, now: datetime) -> datetime:
     """When to look at the session next. Hops count from its creation, so their task names can be worked out again."""
     hop = session.created_at + HORIZON
     while hop <= now:
