@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 1 << 20
 REQUEST_LIMIT_S = 3600  # Cloud Run's longest request: cloud.google.com/run/docs/configuring/request-timeout
 REQUEST_LIMIT_BYTES = 32 << 20  # Cloud Run's largest request over HTTP/1: cloud.google.com/run/quotas
+HALF_CHARACTERS = (b"\\ud", b"\\uD")  # how JSON writes surrogates: alone they are no text, and nothing can hold them
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -207,13 +208,16 @@ async def _read(request: Request, limit: int) -> bytes:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
+        body = json.loads(raw)
+        if any(escape in raw for escape in HALF_CHARACTERS):
+            json.dumps(body, ensure_ascii=False).encode()  # what cannot be encoded is a ValueError, too
     except (ValueError, RecursionError) as exc:
         start = raw[:40].decode(errors="replace")
         detail = (
             f"body: got {start!r}, wanted a JSON object ({exc})" if raw else "body: got nothing, wanted a JSON object"
         )
         raise errors.InvalidRequest(detail, {"body": [detail.removeprefix("body: ")]}) from None
+    return body
 
 
 @cache

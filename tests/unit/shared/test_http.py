@@ -144,6 +144,7 @@ async def test_missing_fields_are_named() -> None:
         (b"", "got nothing, wanted a JSON object"),
         (b"{", "wanted a JSON object"),
         (b"\xff\xfe", "wanted a JSON object"),
+        (b'{"namespace": "\\uD800"}', "surrogates not allowed"),
         (b"[1]", "got [1], wanted a JSON object"),
         (b"[" * 100_000, "wanted a JSON object"),
     ],
