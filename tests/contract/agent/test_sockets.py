@@ -175,7 +175,7 @@ async def test_an_agent_with_no_connection_is_as_small_as_it_was_without_them(tm
     with running(tmp_path) as agent:
         async with agent.client() as client:
             await client.run("true")
-            assert agent.resident_mb() < 40
+            assert agent.resident_mb() < (40 if sys.version_info < (3, 13) else 42)  # the interpreter itself has grown
         async with agent.shell() as shell:
             await shell.run("true")
             assert agent.resident_mb() < 45

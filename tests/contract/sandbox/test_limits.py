@@ -31,7 +31,7 @@ async def test_one_process_cannot_take_more_than_the_memory(limited: Lab) -> Non
     script = f'python3 -c "{HOG.format(200)}"; python3 -c "{HOG.format(20)}"; echo still here'
     result = await limited.run(script, limits=Limits(memory_bytes=128 * MIB))
     assert result.code == 0
-    assert result.output.count("took it") == 1
+    assert result.output.count("took it True") == 1  # a traceback may show the line that would have printed it
     assert result.output.endswith("still here\n")
 
 
