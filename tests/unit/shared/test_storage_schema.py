@@ -21,7 +21,7 @@ def loaded(data: Any) -> Storage:
         ({}, Storage(None, "/data", keep=False, filestore=None)),
         ({"keep": True}, Storage(keep=True)),
         ({"bucket": None, "filestore": None}, Storage()),
-        ({"mount_path": "/work/in.put"}, Storage(mount_path="/work/in.put")),
+        ({"mount_path": "/lab/in.put"}, Storage(mount_path="/lab/in.put")),
         ({"mount_path": "/workspace/results"}, Storage(mount_path="/workspace/results")),
         ({"mount_path": "/etcetera"}, Storage(mount_path="/etcetera")),
         ({"bucket": "my.data_sets-1"}, Storage("my.data_sets-1", keep=True)),
