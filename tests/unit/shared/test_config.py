@@ -43,6 +43,15 @@ def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
         Settings.from_environment({**env, "ONMEMOS_TICKET_KEY_FILE": str(tmp_path / "none")})
 
 
+def test_the_deployments_first_key_is_a_setting_a_file_or_not_there(tmp_path: Path) -> None:
+    """A file is how Secret Manager mounts one; its last line may have an end."""
+    (tmp_path / "key").write_text("from the file\n")
+    assert Settings.from_environment({**GOOD, "ONMEMOS_API_KEY": "plain"}).bootstrap_key == "plain"
+    file = str(tmp_path / "key")
+    assert Settings.from_environment({**GOOD, "ONMEMOS_API_KEY_FILE": file}).bootstrap_key == "from the file"
+    assert Settings.from_environment(GOOD).bootstrap_key == ""
+
+
 @pytest.mark.parametrize("text", ['{"go": "go isn\'t here"}', "%7B%22go%22%3A%22go%20isn%27t%20here%22%7D"])
 def test_reasons_may_be_percent_encoded_for_files_that_know_no_quotes(text: str) -> None:
     settings = Settings.from_environment({**GOOD, "ONMEMOS_UNAVAILABLE_TEMPLATES": text})
