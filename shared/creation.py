@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from shared import names, prices
 from shared.choice import Choice, choose
 from shared.errors import AlreadyExists, Forbidden, IdempotencyConflict, InvalidRequest, ProviderUnavailable
-from shared.models import AUTO, Caller, Idempotency, ProviderName, Resources, Session, SessionSpec, State
+from shared.keys import OPERATORS_TENANT
+from shared.models import AUTO, Caller, Idempotency, ProviderName, Resources, Session, SessionSpec, State, Storage
 from shared.ports import Ports
 from shared.templates import Template
 
@@ -45,8 +46,7 @@ class Creation:
             allowed = ", ".join(sorted(caller.namespaces or ()))
             raise Forbidden(f"namespace: got '{spec.namespace}', wanted one that this API key may use: {allowed}")
         template, resources, choice = self._chosen(spec)
-        if spec.storage.bucket is not None:
-            await self._check_bucket(caller, spec.storage.bucket)
+        await self._check_storage(caller, spec.storage)
         now = self.ports.clock()
         draft = Session(
             id=names.session_id(spec.namespace, spec.user, now),
@@ -104,9 +104,23 @@ class Creation:
                     unfit[name] = exc
         return template, resources, choose(spec, self.ports.providers, unfit)
 
-    async def _check_bucket(self, caller: Caller, bucket: str) -> None:
-        """Raises InvalidRequest: there is no such bucket, or it is another session's."""
-        if names.session_of_bucket(bucket) is not None:
+    async def _check_storage(self, caller: Caller, storage: Storage) -> None:
+        """What no session made belongs to the project, not to a tenant: it is for the tenant that runs the deployment.
+
+        Raises Forbidden, or InvalidRequest: there is no such bucket, or it is another session's.
+        """
+        bucket, share = storage.bucket, storage.filestore
+        is_lent = caller.tenant == OPERATORS_TENANT
+        if share is not None and not is_lent:
+            raise Forbidden(
+                f"storage.filestore: got {share.ip}, wanted none: shares are not other tenants' to mount"
+            )
+        if bucket is None:
+            return
+        if names.session_of_bucket(bucket) is None:
+            if not is_lent:
+                raise Forbidden(f"storage.bucket: got '{bucket}', wanted one that a session of your tenant kept")
+        else:
             kept = (await self.ports.store.kept_buckets([bucket])).get(bucket)
             if kept is None or kept.tenant != caller.tenant or not caller.may_use(kept.namespace):
                 wanted = "a bucket of your own, or one that a session of yours kept"

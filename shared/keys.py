@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CACHED_S = 30.0
 UNKNOWN_CACHED_S = 5.0
 MAX_CACHED = 10_000
-BOOTSTRAP_TENANT = "default"
+OPERATORS_TENANT = "default"  # the bootstrap key's: who runs the deployment
 BOOTSTRAP_ID = "bootstrap"
 SECRET_PREFIX = "onmemos_"  # noqa: S105  # so that scanners for leaked secrets can tell what they found
 SECRET_BYTES = 32
@@ -58,7 +58,7 @@ class Keys:
             raise Unauthenticated("Missing API key: send it in the X-API-Key header")
         name = digest(secret)
         if self._bootstrap and hmac.compare_digest(name, self._bootstrap):
-            return Caller(BOOTSTRAP_TENANT, BOOTSTRAP_ID, frozenset(Scope))
+            return Caller(OPERATORS_TENANT, BOOTSTRAP_ID, frozenset(Scope))
         now = self._clock()
         known = self._cache.get(name)
         if known is None or known[0] <= now:
@@ -120,7 +120,7 @@ def digest(secret: str) -> str:
 
 
 def _keeps_all(caller: Caller) -> bool:
-    return caller.tenant == BOOTSTRAP_TENANT and caller.namespaces is None
+    return caller.tenant == OPERATORS_TENANT and caller.namespaces is None
 
 
 def _keeps(caller: Caller, key: ApiKey) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from shared import names
-from shared.errors import InvalidRequest, ProvisioningFailed
-from shared.models import Caller, Session, SessionSpec, State, Storage
+from shared.errors import Forbidden, InvalidRequest, ProvisioningFailed
+from shared.models import Caller, Filestore, Session, SessionSpec, State, Storage
 from shared.reconcile import Deed, Reconciler
 from tests.unit.shared.test_sessions import ME, SPEC, House
 
@@ -69,6 +69,32 @@ async def test_a_kept_bucket_is_its_tenants_to_mount(house: House) -> None:
     for stranger in (Caller("other", "key"), Caller("default", "key", namespaces=frozenset({"elsewhere"}))):
         with pytest.raises(InvalidRequest, match="another session's"):
             await house.sessions.create(stranger, replace(with_bucket(bucket), namespace="elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "named"),
+    [
+        (Storage(bucket="datasets", keep=True), r"storage\.bucket: got 'datasets', wanted one that a session of your"),
+        (Storage(filestore=Filestore("10.0.0.2", "vol1")), r"storage\.filestore: got 10\.0\.0\.2, wanted none"),
+    ],
+)
+async def test_what_no_session_made_is_not_other_tenants_to_mount(house: House, storage: Storage, named: str) -> None:
+    house.buckets.others.add("datasets")
+    with pytest.raises(Forbidden, match=named):
+        await house.sessions.create(Caller("other", "key"), replace(SPEC, storage=storage))
+    assert house.is_empty()
+    assert (await house.running(replace(SPEC, storage=storage))).state is State.RUNNING
+
+
+async def test_another_tenant_mounts_what_its_own_session_kept(house: House) -> None:
+    theirs = Caller("other", "key")
+    session = await house.sessions.create(theirs, KEEP)
+    await house.deliver()
+    bucket = names.bucket_name(session.id)
+    mounted = await house.sessions.create(theirs, with_bucket(bucket))
+    assert mounted.storage.bucket == bucket
+    with pytest.raises(InvalidRequest, match="another session's"):
+        await house.sessions.create(ME, with_bucket(bucket))
 
 
 async def test_a_live_sessions_bucket_is_nobody_elses_to_mount(house: House) -> None:
