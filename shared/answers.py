@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,13 +38,7 @@ def session_json(session: Session) -> dict[str, Any]:
 
 
 def _storage_json(session: Session) -> dict[str, Any]:
-    storage, share = session.storage, session.storage.filestore
-    return {
-        "bucket": storage.bucket or names.bucket_name(session.id),
-        "mount_path": storage.mount_path,
-        "keep": storage.keep,
-        "filestore": share and {"ip": share.ip, "share": share.share, "mount_path": share.mount_path},
-    }
+    return {**asdict(session.storage), "bucket": session.storage.bucket or names.bucket_name(session.id)}
 
 
 def deleted_json(session: Session) -> dict[str, Any]:
@@ -139,8 +134,8 @@ def position(token: str) -> Position | None:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
         at, session_id = text.split(" ")
         created_at = datetime.fromisoformat(at)
-    except ValueError:  # binascii's and Unicode's complaints are ValueErrors too
+        if created_at.tzinfo is None or not re.fullmatch(r"[a-z0-9-]+", session_id):
+            return None
+        return Position(created_at.astimezone(UTC), session_id)
+    except (ValueError, OverflowError):  # binascii's and Unicode's complaints are ValueErrors too
         return None
-    if created_at.tzinfo is None or not re.fullmatch(r"[a-z0-9-]+", session_id):
-        return None
-    return Position(created_at, session_id)

@@ -19,11 +19,11 @@ class Timestamp(fields.Field[datetime]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> datetime:
         try:
             at = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            at = None
-        if at is None or at.tzinfo is None:
-            raise ValidationError(f"got {seen(value)}, wanted a time with its offset, such as 2027-01-31T12:00:00Z")
-        return at.astimezone(UTC)
+            if at.tzinfo is not None:
+                return at.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):  # overflows: a year before 1 or after 9999 in UTC
+            pass
+        raise ValidationError(f"got {seen(value)}, wanted a time with its offset, such as 2027-01-31T12:00:00Z")
 
 
 class CreateKey(Strict):

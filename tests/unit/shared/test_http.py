@@ -1,5 +1,6 @@
 """One operation over HTTP: statuses, bodies of errors, and every kind of bad input, with no network and no cloud."""
 
+import base64
 import json
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ from marshmallow import Schema
 from starlette.requests import Request
 
 from shared import errors
+from shared.answers import position
 from shared.http import Access, Call, Route, serve
 from shared.key_schema import CreateKey
 from shared.keys import Keys, digest
@@ -298,6 +300,8 @@ async def test_a_key_without_the_routes_scope_is_forbidden_before_anything_is_re
         (CreateKey, {"name": "x", "namespaces": [f"n{n}" for n in range(31)]}, "namespaces"),
         (CreateKey, {"name": "x", "expires_at": "tomorrow"}, "expires_at"),
         (CreateKey, {"name": "x", "expires_at": "2027-01-01T00:00:00"}, "expires_at"),
+        (CreateKey, {"name": "x", "expires_at": "0001-01-01T00:00:00+23:00"}, "expires_at"),
+        (CreateKey, {"name": "x", "expires_at": "9999-12-31T23:00:00-23:00"}, "expires_at"),
         (RunPython, {"code": " "}, "code"),
         (RunPython, {"code": 1}, "code"),
     ],
@@ -308,3 +312,10 @@ async def test_bad_bodies_of_the_other_calls_name_the_field(
     status, answer = await ask(Route("x", "POST", "/v1/sessions", Access.KEY, "", body=schema), body)
     assert (status, list(answer["errors"])) == (400, [named])
     assert "got" in answer["detail"] or "missing" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+23:00 ws-x", "2026-01-01T00:00:00 ws-x", "2026-01-01T00:00:00Z X"]
+)
+def test_a_page_token_that_names_no_place_is_none(text: str) -> None:
+    assert position(base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")) is None
