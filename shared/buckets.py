@@ -11,8 +11,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared import names
-from shared.cloud import reason
-from shared.errors import ProviderUnavailable, ProvisioningFailed
+from shared.cloud import reason, unavailable
+from shared.errors import ProvisioningFailed
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
@@ -116,4 +116,4 @@ async def _in_thread(call: Callable[..., Any], *args: Any) -> Any:
     try:
         return await asyncio.to_thread(call, *args)
     except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError) as exc:
-        raise ProviderUnavailable(f"Cloud Storage did not answer as expected: {reason(exc)}") from exc
+        raise unavailable("Cloud Storage", exc) from exc

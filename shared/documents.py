@@ -1,7 +1,7 @@
 """Sessions as Firestore documents, and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +54,7 @@ def to_document(session: Session) -> dict[str, Any]:
         "egress": session.egress,
         "image": session.image,
         "idle_timeout_minutes": session.idle_timeout_minutes,
-        "storage": _of_storage(session.storage),
+        "storage": asdict(session.storage),
         "url": session.url,
         "details": dict(session.details),
         "error": session.error,
@@ -95,16 +95,6 @@ def to_session(session_id: str, document: Mapping[str, Any], written_at: datetim
         boots=document["boots"],
         version=written_at,
     )
-
-
-def _of_storage(storage: Storage) -> dict[str, Any]:
-    share = storage.filestore
-    return {
-        "bucket": storage.bucket,
-        "mount_path": storage.mount_path,
-        "keep": storage.keep,
-        "filestore": share and {"ip": share.ip, "share": share.share, "mount_path": share.mount_path},
-    }
 
 
 def _to_storage(fields: Mapping[str, Any] | None) -> Storage:

@@ -9,9 +9,9 @@ from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient, AsyncCollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from shared.cloud import reason
+from shared.cloud import unavailable
 from shared.documents import DocumentReader, fields_of, of_key, to_key
-from shared.errors import KeyNotFound, ProviderUnavailable
+from shared.errors import KeyNotFound
 from shared.models import ApiKey
 
 TIMEOUT_S = 15.0
@@ -48,13 +48,13 @@ class FirestoreKeys:
         try:
             await self._keys.document(key.digest).create(of_key(key), timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     async def by_digest(self, digest: str) -> ApiKey | None:
         try:
             document = await self._reader.read(f"keys/{digest}")
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
         return None if document is None else to_key(digest, fields_of(document))
 
     async def by_id(self, key_id: str) -> ApiKey:
@@ -76,7 +76,7 @@ class FirestoreKeys:
         except exceptions.NotFound as exc:
             raise KeyNotFound from exc
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
         return replace(key, revoked_at=at)
 
     @property
@@ -87,9 +87,5 @@ class FirestoreKeys:
         try:
             snapshots = await query.get(timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
         return [to_key(one.id, cast("dict[str, Any]", one.to_dict())) for one in snapshots]
-
-
-def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Firestore did not answer as expected: {reason(exc)}")

@@ -15,9 +15,9 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.types import Document
 
 from shared import names
-from shared.cloud import reason
+from shared.cloud import unavailable
 from shared.documents import DocumentReader, fields_of, of_kept, to_document, to_kept, to_session
-from shared.errors import AlreadyExists, ProviderUnavailable, SessionNotFound, WriteConflict
+from shared.errors import AlreadyExists, SessionNotFound, WriteConflict
 from shared.models import (
     Idempotency,
     KeptBucket,
@@ -109,7 +109,7 @@ class FirestoreStore:
         except exceptions.Conflict as exc:
             raise AlreadyExists(session.id) from exc
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
         return replace(session, version=results[0].update_time)
 
     async def get(self, session_id: str) -> Session:
@@ -137,14 +137,14 @@ class FirestoreStore:
         except (exceptions.FailedPrecondition, exceptions.NotFound, exceptions.Aborted) as exc:
             raise WriteConflict(session.id) from exc
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
         return replace(session, version=result.update_time)
 
     async def delete(self, session_id: str) -> None:
         try:
             await self._sessions.document(session_id).delete(timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     async def discard(self, session_id: str, idempotency: Idempotency | None) -> None:
         batch = self._client.batch()
@@ -155,7 +155,7 @@ class FirestoreStore:
         try:
             await batch.commit(timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     async def kept_buckets(self, bucket_names: list[str]) -> dict[str, KeptBucket]:
         found = await self._snapshots([self._kept.document(name) for name in bucket_names])
@@ -165,7 +165,7 @@ class FirestoreStore:
         try:
             await self._kept.document(bucket_name).delete(timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     async def page(self, tenant: str, where: SessionFilter, size: int, after: Position | None) -> Page:
         query = self._sessions.where(filter=FieldFilter("tenant", "==", tenant))
@@ -190,7 +190,7 @@ class FirestoreStore:
         try:
             snapshots = await query.limit(size + 1).get(timeout=TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
         sessions = tuple(_session_of(snapshot) for snapshot in snapshots[:size])
         more = len(snapshots) > size
         return Page(sessions, Position(sessions[-1].created_at, sessions[-1].id) if more else None)
@@ -216,7 +216,7 @@ class FirestoreStore:
         try:
             return bool(await self._spent(before).limit(1).get(timeout=TIMEOUT_S))
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     async def forget_idempotency(self, before: datetime) -> int:
         query = self._spent(before)
@@ -231,7 +231,7 @@ class FirestoreStore:
                     batch.delete(snapshot.reference)
                 await batch.commit(timeout=TIMEOUT_S)
             except exceptions.GoogleAPIError as exc:
-                raise _unavailable(exc) from exc
+                raise unavailable("Firestore", exc) from exc
             forgotten += len(snapshots)
 
     @property
@@ -248,7 +248,7 @@ class FirestoreStore:
         try:
             return [s async for s in self._client.get_all(references, timeout=TIMEOUT_S) if s.exists]
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     def _spent(self, before: datetime) -> AsyncQuery:
         return self._client.collection("idempotency").where(filter=FieldFilter("expires_at", "<=", before))
@@ -257,7 +257,7 @@ class FirestoreStore:
         try:
             return await self._reader.read(f"{collection}/{name}")
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Firestore", exc) from exc
 
     async def _sweep(self, query: Any) -> AsyncIterator[Session]:
         """Page by page, so that a sweep holds neither all sessions in memory nor one stream open all the while."""
@@ -267,7 +267,7 @@ class FirestoreStore:
             try:
                 snapshots = await page.get(timeout=TIMEOUT_S)
             except exceptions.GoogleAPIError as exc:
-                raise _unavailable(exc) from exc
+                raise unavailable("Firestore", exc) from exc
             for snapshot in snapshots:
                 yield _session_of(snapshot)
             if len(snapshots) < SWEEP_PAGE:
@@ -280,10 +280,6 @@ def kept_by(session: Session) -> KeptBucket | None:
     if session.storage.bucket is not None or not session.storage.keep:
         return None
     return KeptBucket(names.bucket_name(session.id), session.tenant, session.namespace, session.id)
-
-
-def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Firestore did not answer as expected: {reason(exc)}")
 
 
 def _session_of(snapshot: "DocumentSnapshot[Any]") -> Session:

@@ -17,8 +17,7 @@ from google.api_core.retry_async import AsyncRetry
 from google.cloud import tasks_v2
 
 from shared import names
-from shared.cloud import reason
-from shared.errors import ProviderUnavailable
+from shared.cloud import unavailable
 from shared.models import Session
 
 TIMEOUT_S = 10.0
@@ -100,7 +99,7 @@ class CloudTasks:
                     if session_id is not None:
                         yield session_id, task.name
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Cloud Tasks", exc) from exc
 
     async def delete(self, task_name: str) -> None:
         try:
@@ -108,7 +107,7 @@ class CloudTasks:
         except exceptions.NotFound:
             return
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Cloud Tasks", exc) from exc
 
     async def _create(
         self, step: str, session: Session, generation: str, extra: dict[str, int], at: datetime | None = None
@@ -132,7 +131,7 @@ class CloudTasks:
         except exceptions.AlreadyExists:
             return
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Cloud Tasks", exc) from exc
 
     def _queue(self, step: str) -> str:
         queue = self._settings.queue.format(step=step)
@@ -162,7 +161,3 @@ def _birth(session: Session) -> int:
 
 def _expiry_id(session: Session, at: datetime) -> str:
     return f"{session.expiry_generation}_{int(at.timestamp())}"
-
-
-def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Cloud Tasks did not answer as expected: {reason(exc)}")

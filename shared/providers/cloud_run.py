@@ -12,7 +12,7 @@ from google.api_core.retry_async import AsyncRetry
 from google.cloud import run_v2
 
 from shared import names
-from shared.cloud import reason
+from shared.cloud import reason, unavailable
 from shared.errors import InvalidRequest, OnMemOSError, ProviderUnavailable, ProvisioningFailed, QuotaExceeded
 from shared.models import ProviderName, Resources, Session, Storage
 from shared.providers.base import Access, Condition, Health, Workspace
@@ -139,7 +139,7 @@ class CloudRun:
         except exceptions.NotFound:
             return Condition(Health.GONE, "its Cloud Run service does not exist")
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Cloud Run", exc) from exc
         return _condition(service)
 
     async def delete(self, session_id: str) -> None:
@@ -151,7 +151,7 @@ class CloudRun:
         except exceptions.NotFound:
             return
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Cloud Run", exc) from exc
 
     async def session_ids(self) -> AsyncIterator[str]:
         try:
@@ -161,7 +161,7 @@ class CloudRun:
                 if session_id and service.name.rpartition("/")[2] == names.service_name(session_id):
                     yield session_id
         except exceptions.GoogleAPIError as exc:
-            raise _unavailable(exc) from exc
+            raise unavailable("Cloud Run", exc) from exc
 
     def _path(self, service_id: str) -> str:
         return f"{self._parent}/services/{service_id}"
@@ -263,9 +263,5 @@ def _translated(exc: exceptions.GoogleAPIError) -> OnMemOSError:
     if isinstance(exc, exceptions.ResourceExhausted):
         return QuotaExceeded(f"Cloud Run refused the workspace: {reason(exc)}")
     if isinstance(exc, TRANSIENT):
-        return _unavailable(exc)
+        return unavailable("Cloud Run", exc)
     return ProvisioningFailed(f"Cloud Run could not start the workspace: {reason(exc)}")
-
-
-def _unavailable(exc: exceptions.GoogleAPIError) -> ProviderUnavailable:
-    return ProviderUnavailable(f"Cloud Run did not answer as expected: {reason(exc)}")
