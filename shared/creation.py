@@ -112,9 +112,7 @@ class Creation:
         bucket, share = storage.bucket, storage.filestore
         is_lent = caller.tenant == OPERATORS_TENANT
         if share is not None and not is_lent:
-            raise Forbidden(
-                f"storage.filestore: got {share.ip}, wanted none: shares are not other tenants' to mount"
-            )
+            raise Forbidden(f"storage.filestore: got {share.ip}, wanted none: shares are not other tenants' to mount")
         if bucket is None:
             return
         if names.session_of_bucket(bucket) is None:
