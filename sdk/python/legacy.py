@@ -1,12 +1,11 @@
 """The calls of the older API, /v1/cloudrun/workspaces: a workspace is a session of provider cloud_run, with its id."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Any, Unpack
 
 from .calls import Calls
 from .faces import operation
-from .paths import SERVICE_START_S, SERVICE_WAIT_S, given, path_to
+from .paths import SERVICE_START_S, given, path_to
 from .shapes import DeletedDict, ExecutionDict, SessionDict, SessionSpecDict, WorkspacePageDict
 
 WORKSPACES = "cloudrun/workspaces"
@@ -28,16 +27,7 @@ class WorkspaceOperations(Calls):
 
         Raises BadRequest (`errors` names the fields), Conflict (the key was used for another request).
         """
-        return await self._link.call(
-            SessionDict,
-            "POST",
-            f"/v1/{WORKSPACES}",
-            json={**(spec or {}), **fields},
-            query=given(wait=wait),
-            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
-            idempotent=True,
-            takes_s=SERVICE_WAIT_S if wait is None else wait,
-        )
+        return await self._create(f"/v1/{WORKSPACES}", {**(spec or {}), **fields}, wait, idempotency_key)
 
     @operation
     async def list_cloudrun_workspaces(

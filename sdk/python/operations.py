@@ -1,6 +1,5 @@
 """Every operation on sessions, written once; the clients are its faces."""
 
-import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Unpack
 
@@ -10,7 +9,7 @@ from .faces import iteration, operation
 from .keys import KeyOperations
 from .legacy import WorkspaceOperations
 from .openings import ShellOperations
-from .paths import SERVICE_START_S, SERVICE_WAIT_S, given, path_to
+from .paths import SERVICE_START_S, given, path_to
 from .shapes import (
     ConnectionDict,
     DeletedDict,
@@ -54,16 +53,7 @@ class SessionOperations(Calls):
 
         Raises BadRequest (`errors` names the fields), Conflict (the key was used for another request).
         """
-        return await self._link.call(
-            SessionDict,
-            "POST",
-            "/v1/sessions",
-            json={**(spec or {}), **fields},
-            query=given(wait=wait),
-            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
-            idempotent=True,
-            takes_s=SERVICE_WAIT_S if wait is None else wait,
-        )
+        return await self._create("/v1/sessions", {**(spec or {}), **fields}, wait, idempotency_key)
 
     @operation
     async def plan_session(self, spec: Mapping[str, Any] | None = None, **fields: Unpack[SessionSpecDict]) -> PlanDict:
@@ -179,7 +169,7 @@ class SessionOperations(Calls):
         """Run a command line with `/bin/sh -c`, or `argv` without a shell, and return what it did.
 
         A command that fails is a result like any other: `returncode`, `stdout`, `stderr`, `success`; with `check` it
-        raises CommandFailed. `timeout` is in seconds, at most 3600; past it the command is killed and the result has
+        raises CommandFailed. `timeout` is in seconds, at most 3400; past it the command is killed and the result has
         `timed_out` and what was printed so far. A session that is still starting is waited for. `cwd` is relative to
         /workspace; `env` is added to the session's own.
 
