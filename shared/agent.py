@@ -1,20 +1,25 @@
 """Client of the workspace agent: the Protocol, and HTTP behind it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
 from shared.errors import InvalidRequest, WorkspaceExhausted, WorkspaceLost, WorkspaceUnreachable
-from shared.models import Command, Execution, Session
+from shared.models import Command, Execution, ProviderName, Session
 from shared.tickets import Tickets
+
+if TYPE_CHECKING:
+    from shared.providers.base import Address, Provider
 
 CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 EXECUTE_MARGIN_S = 15.0  # for what is not the command: sending, the agent's own grace after a timeout, a large answer
 NOT_RUN = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
+TICKET_HEADER = "X-OnMemOS-Ticket"  # Authorization may be the platform's
 OK, BAD_REQUEST = 200, 400  # the agent's statuses that mean something of their own
 
 
@@ -37,10 +42,14 @@ class Agents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpAgents:
-    """The Agents over HTTP, with a ticket for each session. `client` is the caller's to close."""
+    """The Agents over HTTP, with a ticket for each session. `client` is the caller's to close.
+
+    `providers` know how their agents are reached.
+    """
 
     client: aiohttp.ClientSession
     tickets: Tickets
+    providers: "Mapping[ProviderName, Provider]"
 
     async def boot_id(self, session: Session) -> str:
         return str((await self._health(session))["boot_id"])
@@ -49,9 +58,14 @@ class HttpAgents:
         return float((await self._health(session)).get("idle_s", 0.0))  # an older agent's does not say
 
     async def _health(self, session: Session) -> dict[str, Any]:
+        address = await self._address(session)
         try:
             async with self.client.get(
-                f"{session.url}/health", timeout=HEALTH_TIMEOUT, allow_redirects=False
+                f"{address.url}/health",
+                headers=address.headers,
+                ssl=address.ssl or True,
+                timeout=HEALTH_TIMEOUT,
+                allow_redirects=False,
             ) as response:
                 status, body = response.status, _json(await response.read())
         except BROKEN as exc:
@@ -61,11 +75,13 @@ class HttpAgents:
         return body
 
     async def execute(self, session: Session, command: Command) -> Execution:
+        address = await self._address(session)
         ticket = self.tickets.issue(session.id, "execute")
         request = self.client.post(
-            f"{session.url}/v1/execute",
+            f"{address.url}/v1/execute",
             json=_to_json(command),
-            headers={"Authorization": f"Bearer {ticket.token}"},
+            headers={**address.headers, TICKET_HEADER: ticket.token},
+            ssl=address.ssl or True,
             allow_redirects=False,  # what answers may be a session's own doing
             timeout=aiohttp.ClientTimeout(total=command.timeout_s + EXECUTE_MARGIN_S, sock_connect=CONNECT_TIMEOUT_S),
         )
@@ -80,6 +96,12 @@ class HttpAgents:
                 f"the connection to the workspace of {session.id} broke while the command ran; it may have run: {exc!r}"
             ) from exc
         return _execution(session, status, body, boot_id)
+
+    async def _address(self, session: Session) -> "Address":
+        provider = self.providers.get(session.provider)
+        if provider is None:
+            raise WorkspaceUnreachable(f"session {session.id} is on {session.provider}, which this deployment lost")
+        return await provider.address(session)
 
 
 def _to_json(command: Command) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from shared.errors import AlreadyExists, Forbidden, IdempotencyConflict, Invalid
 from shared.keys import OPERATORS_TENANT
 from shared.models import AUTO, Caller, Idempotency, ProviderName, Resources, Session, SessionSpec, State, Storage
 from shared.ports import Ports
+from shared.providers.base import Wanted
 from shared.templates import Template
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -65,6 +66,8 @@ class Creation:
             image=template.image,
             idle_timeout_minutes=spec.idle_timeout_minutes,
             storage=spec.storage,
+            long_lived=spec.long_lived,
+            auto_resume=spec.auto_resume,
             details={"reason": "; ".join(choice.reasons)},
         )
         record = _idempotency(caller, spec, idempotency_key, draft) if idempotency_key else None
@@ -99,7 +102,7 @@ class Creation:
         for name, provider in self.ports.providers.items():
             if spec.provider in {AUTO, name}:
                 try:
-                    provider.check(resources, egress=spec.egress, storage=spec.storage)
+                    provider.check(Wanted(template.name, resources, spec.egress, spec.storage, spec.long_lived))
                 except InvalidRequest as exc:
                     unfit[name] = exc
         return template, resources, choose(spec, self.ports.providers, unfit)

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.api_core.exceptions import NotFound
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.types import Document, GetDocumentRequest
 
-from shared.models import ApiKey, Filestore, KeptBucket, ProviderName, Resources, Session, State, Storage
+from shared.models import ApiKey, Filestore, KeptBucket, ProviderName, Resources, Session, Snapshot, State, Storage
 
 READ_TIMEOUT_S = 15.0
 
@@ -61,6 +61,14 @@ def to_document(session: Session) -> dict[str, Any]:
         "expiry_generation": session.expiry_generation,
         "boot_id": session.boot_id,
         "boots": session.boots,
+        "long_lived": session.long_lived,
+        "auto_resume": session.auto_resume,
+        "turn": session.turn,
+        "turned_at": session.turned_at,
+        "ttl_left_s": None if session.ttl_left is None else session.ttl_left.total_seconds(),
+        "snapshot": session.snapshot and asdict(session.snapshot),
+        "target": session.target and str(session.target),
+        "leaving": session.leaving and str(session.leaving),
     }
 
 
@@ -69,7 +77,7 @@ def to_session(session_id: str, document: Mapping[str, Any], written_at: datetim
 
     Fields that came with later versions may be missing: a session outlives an upgrade.
     """
-    resources = document["resources"]
+    resources, snapshot, ttl_left_s = document["resources"], document.get("snapshot"), document.get("ttl_left_s")
     return Session(
         id=session_id,
         tenant=document["tenant"],
@@ -93,8 +101,20 @@ def to_session(session_id: str, document: Mapping[str, Any], written_at: datetim
         expiry_generation=document["expiry_generation"],
         boot_id=document["boot_id"],
         boots=document["boots"],
+        long_lived=document.get("long_lived", False),
+        auto_resume=document.get("auto_resume", False),
+        turn=document.get("turn", 0),
+        turned_at=document.get("turned_at"),
+        ttl_left=None if ttl_left_s is None else timedelta(seconds=ttl_left_s),
+        snapshot=snapshot and Snapshot(**snapshot),
+        target=_to_provider(document.get("target")),
+        leaving=_to_provider(document.get("leaving")),
         version=written_at,
     )
+
+
+def _to_provider(name: str | None) -> ProviderName | None:
+    return None if name is None else ProviderName(name)
 
 
 def _to_storage(fields: Mapping[str, Any] | None) -> Storage:

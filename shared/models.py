@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ class ProviderName(StrEnum):
 
 AUTO = "auto"  # the caller leaves the choice of provider to us
 DATA_PATH, FILESTORE_PATH = "/data", "/mnt/filestore"  # where storage is mounted if nothing else is asked for
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)  # when a suspended session expires: a time that Firestore can hold
 KEY_ID_LENGTH = 16  # hexadecimal digits: 64 bits, enough to tell a deployment's keys apart
 
 
@@ -27,15 +28,20 @@ class State(StrEnum):
 
     PROVISIONING = "provisioning"
     RUNNING = "running"
+    SUSPENDING = "suspending"
     SUSPENDED = "suspended"
+    MOVING = "moving"
     DELETING = "deleting"
     FAILED = "failed"
 
 
+# What resumes is provisioned; what cannot be resumed, suspended or moved is again what it was.
 LEGAL_MOVES: Mapping[State, frozenset[State]] = {
-    State.PROVISIONING: frozenset({State.RUNNING, State.FAILED, State.DELETING}),
-    State.RUNNING: frozenset({State.SUSPENDED, State.FAILED, State.DELETING}),
-    State.SUSPENDED: frozenset({State.RUNNING, State.FAILED, State.DELETING}),
+    State.PROVISIONING: frozenset({State.RUNNING, State.SUSPENDED, State.FAILED, State.DELETING}),
+    State.RUNNING: frozenset({State.SUSPENDING, State.SUSPENDED, State.MOVING, State.FAILED, State.DELETING}),
+    State.SUSPENDING: frozenset({State.SUSPENDED, State.RUNNING, State.FAILED, State.DELETING}),
+    State.SUSPENDED: frozenset({State.PROVISIONING, State.FAILED, State.DELETING}),
+    State.MOVING: frozenset({State.RUNNING, State.FAILED, State.DELETING}),
     State.FAILED: frozenset({State.DELETING}),
     State.DELETING: frozenset(),
 }
@@ -131,10 +137,20 @@ class KeptBucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was in a session's work folder: a tar in its own bucket. `crc32c` is of all its bytes, in base64."""
+
+    object: str
+    size_bytes: int
+    crc32c: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSpec:
     """What a caller asks for. `provider` may be `auto`; no `resources`: the template's; the TTL is from creation.
 
-    `idle_timeout_minutes`: how long nothing may happen in it; None: as long as its TTL lasts.
+    `idle_timeout_minutes`: how long nothing may happen in it; None: as long as its TTL lasts. `auto_resume`: whether
+    a command resumes it when it is suspended.
     """
 
     template: str
@@ -151,6 +167,7 @@ class SessionSpec:
     egress: bool = True
     idle_timeout_minutes: int | None = None
     storage: Storage = Storage()
+    auto_resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +178,11 @@ class Session:
     `expiry_generation` counts the changes of `expires_at`: each has a task of its own. `boot_id` names the process of
     the agent that was last seen and `boots` how many were: more than 1 says that the workspace was restarted under its
     handle. `version` is when the document was last written, the store's mark for compare-and-set; None before.
+
+    `turn` counts its suspensions, resumptions and moves, each with a task of its own, and `turned_at` is when the last
+    of them began. While it is suspended, `ttl_left` is what its TTL has left, `expires_at` is NEVER, and `snapshot` has
+    its files where the provider does not keep them. `target` is where it moves, `leaving` where its old workspace is
+    still to be removed.
     """
 
     id: str
@@ -185,6 +207,14 @@ class Session:
     expiry_generation: int = 1
     boot_id: str | None = None
     boots: int = 1
+    long_lived: bool = False
+    auto_resume: bool = False
+    turn: int = 0
+    turned_at: datetime | None = None
+    ttl_left: timedelta | None = None
+    snapshot: Snapshot | None = None
+    target: ProviderName | None = None
+    leaving: ProviderName | None = None
     version: Any = field(default=None, compare=False, repr=False)
 
     def moved(self, state: State, **changes: Any) -> "Session":
@@ -195,7 +225,16 @@ class Session:
 
     def is_visible_at(self, now: datetime) -> bool:
         """Whether callers may still see it: from the call of delete, or from its expiry, it is gone for them."""
-        return self.state is not State.DELETING and self.expires_at > now
+        return self.state is not State.DELETING and not self.is_over_at(now)
+
+    def is_over_at(self, now: datetime) -> bool:
+        """Whether its TTL has passed, which it does not while it is suspended."""
+        return self.expires_at <= now
+
+    @property
+    def places(self) -> tuple[ProviderName, ...]:
+        """Every provider that may have a workspace of it."""
+        return tuple(dict.fromkeys(place for place in (self.provider, self.target, self.leaving) if place is not None))
 
 
 @dataclass(frozen=True, slots=True)

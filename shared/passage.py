@@ -5,6 +5,7 @@ In each direction one chunk is in hand and nothing is queued: a side that does n
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
+from ssl import SSLContext
 from typing import Any, TypeVar
 
 import aiohttp
@@ -56,8 +57,11 @@ async def pass_http(
     scope: Scope,
     receive: Receive,
     send: Send,
+    ssl: SSLContext | None = None,
 ) -> None:
     """Answer one request with another server's answer. `headers` are sent as they are, but for those of one hop.
+
+    `ssl`: whom to trust; None: the public authorities.
 
     Raises Unreachable and Lost before the answer began, ConnectionAbortedError when it broke off. A client that goes
     away takes the connection with it.
@@ -67,11 +71,17 @@ async def pass_http(
     streamed = body is not None and not isinstance(body, bytes)
     chunked = any(name == b"transfer-encoding" for name, _ in scope["headers"])
     kept = end_to_end(headers, *([b"content-length"] if streamed and chunked else []))
-    await first(_answer(client, scope["method"], url, kept, body, send), upload.left())
+    await first(_answer(client, scope["method"], url, kept, body, send, ssl), upload.left())
 
 
 async def _answer(
-    client: aiohttp.ClientSession, method: str, url: URL, headers: CIMultiDict[str], body: Any, send: Send
+    client: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: CIMultiDict[str],
+    body: Any,
+    send: Send,
+    ssl: SSLContext | None,
 ) -> None:
     started = False
     try:
@@ -84,6 +94,7 @@ async def _answer(
             allow_redirects=False,
             auto_decompress=False,
             timeout=NO_LIMIT,
+            ssl=ssl or True,
         ) as answer:
             lowered = [(name.lower(), value) for name, value in answer.raw_headers]
             kept = [(name, value) for name, value in lowered if name not in HOP_BY_HOP]

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,8 @@ from shared import errors, models, passage, socket_passage
 from shared.credentials import Credentials, credentials
 from shared.http import REQUEST_ID, refusal, status_of
 from shared.liveness import Liveness
-from shared.passage import raw_path
+from shared.passage import Header, raw_path
+from shared.providers.base import Address
 from shared.sessions import Sessions
 from shared.socket_passage import End
 from shared.wiring import Services
@@ -137,9 +139,10 @@ class Relay:
 
     async def _answer(self, session_id: str, path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         session, shown = await self._let_in(session_id, scope)
-        url = passage.join(_agent(session), path, shown.query)
+        address = await self._address(session)
+        url, headers = passage.join(address.url, path, shown.query), _with(address.headers, shown.headers)
         try:
-            await passage.pass_http(self.app.http, url, shown.headers, scope, receive, send)
+            await passage.pass_http(self.app.http, url, headers, scope, receive, send, address.ssl)
         except passage.Unreachable as exc:
             await self._look_again(session)
             raise errors.WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc}") from exc
@@ -150,9 +153,12 @@ class Relay:
         self, session_id: str, path: bytes, scope: Scope, receive: Receive, send: Send, there: AsyncExitStack
     ) -> Farewell:
         session, shown = await self._let_in(session_id, scope)
-        url = passage.join(_agent(session), path, shown.query)
+        address = await self._address(session)
+        url, headers = passage.join(address.url, path, shown.query), _with(address.headers, shown.headers)
         try:
-            agent = await there.enter_async_context(socket_passage.websocket(self.app.http, url, shown.headers))
+            agent = await there.enter_async_context(
+                socket_passage.websocket(self.app.http, url, headers, ssl=address.ssl)
+            )
         except socket_passage.Refused as exc:
             if exc.status in NOT_THERE:
                 return await self._without_agent(session)
@@ -167,6 +173,9 @@ class Relay:
         elif end.code == OVER or await self._is_over(session_id):
             return DELETED
         return Farewell(end.code, end.reason)
+
+    async def _address(self, session: models.Session) -> Address:
+        return await self.sessions.ports.providers[session.provider].address(session)
 
     async def _let_in(self, session_id: str, scope: Scope) -> tuple[models.Session, Credentials]:
         """The session once it runs, and what is passed on of what the client showed: a ticket, never a key."""
@@ -235,10 +244,11 @@ def agent_path(scope: Scope) -> bytes:
     return b"/" + (parts[5] if len(parts) > 5 else b"")
 
 
-def _agent(session: models.Session) -> str:
-    if session.url is None:
-        raise errors.WorkspaceUnreachable(f"the workspace of {session.id} has no address")
-    return session.url
+def _with(platform: Mapping[str, str], shown: Iterable[Header]) -> list[Header]:
+    """What opens the way, in the place of what the client sent under these names."""
+    ours = [(name.lower().encode(), value.encode("latin-1")) for name, value in platform.items()]
+    taken = {name for name, _ in ours}
+    return [*(header for header in shown if header[0] not in taken), *ours]
 
 
 def _farewell(exc: errors.OnMemOSError) -> Farewell:

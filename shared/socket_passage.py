@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any
 
 import aiohttp
@@ -72,7 +73,11 @@ async def _refuse_redirect(_: Any, __: Any, params: aiohttp.TraceRequestRedirect
 
 @asynccontextmanager
 async def websocket(
-    client: aiohttp.ClientSession, url: URL, headers: Iterable[Header], protocols: Iterable[str] = ()
+    client: aiohttp.ClientSession,
+    url: URL,
+    headers: Iterable[Header],
+    protocols: Iterable[str] = (),
+    ssl: SSLContext | None = None,
 ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A WebSocket to another server, closed at the end. `headers` are sent, but for those of one hop and handshake.
 
@@ -80,7 +85,7 @@ async def websocket(
     """
     given = [(name, value) for name, value in headers if not name.startswith(b"sec-websocket-")]
     async with _handshaker(client) as handshaker:
-        there = await _connected(handshaker, url, end_to_end(given), tuple(protocols))
+        there = await _connected(handshaker, url, end_to_end(given), tuple(protocols), ssl)
         try:
             yield there
         finally:
@@ -88,12 +93,21 @@ async def websocket(
 
 
 async def _connected(
-    client: aiohttp.ClientSession, url: URL, headers: CIMultiDict[str], protocols: tuple[str, ...]
+    client: aiohttp.ClientSession,
+    url: URL,
+    headers: CIMultiDict[str],
+    protocols: tuple[str, ...],
+    ssl: SSLContext | None,
 ) -> aiohttp.ClientWebSocketResponse:
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
             return await client.ws_connect(
-                url, headers=headers, protocols=protocols, autoclose=False, max_msg_size=MAX_ANSWER_BYTES
+                url,
+                headers=headers,
+                protocols=protocols,
+                autoclose=False,
+                max_msg_size=MAX_ANSWER_BYTES,
+                ssl=ssl or True,
             )
     except (aiohttp.WSServerHandshakeError, Redirected) as exc:
         raise Refused(exc.status) from None  # its text holds the URL, and that a ticket

@@ -31,6 +31,7 @@ from shared.models import (
 TIMEOUT_S = 15.0  # the client's own default is 60 s, longer than a caller waits
 SWEEP_PAGE = 300
 MAX_DECODED = 1024
+UNFINISHED = frozenset({State.PROVISIONING, State.SUSPENDING, State.MOVING, State.DELETING})
 
 
 class Store(Protocol):
@@ -64,7 +65,7 @@ class Store(Protocol):
         """Visible sessions, newest first; reads `size + 1` documents at the most."""
 
     def unfinished(self) -> AsyncIterator[Session]:
-        """Every session that is provisioning or deleting, of all tenants."""
+        """Every session that is on its way to another state (UNFINISHED), of all tenants."""
 
     def expired(self, now: datetime) -> AsyncIterator[Session]:
         """Every session whose time was up at `now`, of all tenants, whatever its state."""
@@ -196,7 +197,7 @@ class FirestoreStore:
         return Page(sessions, Position(sessions[-1].created_at, sessions[-1].id) if more else None)
 
     async def unfinished(self) -> AsyncIterator[Session]:
-        states = FieldFilter("state", "in", [str(State.PROVISIONING), str(State.DELETING)])
+        states = FieldFilter("state", "in", sorted(map(str, UNFINISHED)))
         async for session in self._sweep(self._sessions.where(filter=states)):
             yield session
 

@@ -73,7 +73,7 @@ class Services:
             store=self.store,
             tasks=Deferred(lambda: self.tasks),
             buckets=Deferred(lambda: self.buckets),
-            agents=HttpAgents(self.http, self.tickets),
+            agents=HttpAgents(self.http, self.tickets, self.providers),
             providers=self.providers,
             tickets=self.tickets,
             clock=self.clock,

@@ -27,10 +27,9 @@ from shared.models import (
     Session,
     SessionFilter,
     State,
-    Storage,
 )
-from shared.providers.base import Access, Condition, Health, Workspace
-from shared.store import kept_by
+from shared.providers.base import Access, Address, Condition, Health, Wanted, Workspace
+from shared.store import UNFINISHED, kept_by
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -123,7 +122,7 @@ class MemoryStore:
 
     async def unfinished(self) -> AsyncIterator[Session]:
         for session in list(self.documents.values()):
-            if session.state in {State.PROVISIONING, State.DELETING}:
+            if session.state in UNFINISHED:
                 yield session
 
     async def expired(self, now: datetime) -> AsyncIterator[Session]:
@@ -289,7 +288,10 @@ class MemoryBuckets:
 
 @dataclass
 class MemoryProvider:
-    """Workspaces by session, with the environment they were given. `fault` is raised by the next create only."""
+    """Workspaces by session, with the environment they were given. `fault` is raised by the next create only.
+
+    `stopped` are those of them that were stopped; with `keeps` they have kept their files.
+    """
 
     name: ProviderName = ProviderName.CLOUD_RUN
     ssh: bool = False
@@ -299,9 +301,12 @@ class MemoryProvider:
     fault: Exception | None = None
     inspect_fault: Exception | None = None
     on_create: Any = None
+    keeps: bool = False
+    stopped: set[str] = field(default_factory=set)
+    delete_fault: Exception | None = None
 
-    def check(self, resources: Resources, *, egress: bool, storage: Storage) -> None:
-        if resources.memory_bytes > self.most_memory_bytes:
+    def check(self, wanted: Wanted) -> None:
+        if wanted.resources.memory_bytes > self.most_memory_bytes:
             raise InvalidRequest.field("resources.memory", f"got too much for {self.name}")
 
     def access(self, session: Session) -> Access:
@@ -312,19 +317,38 @@ class MemoryProvider:
         if fault:
             raise fault
         self.made[session.id] = env
+        self.stopped.discard(session.id)
         if self.on_create:
             await self.on_create(session)
-        return Workspace(f"http://workspace/{session.id}", {"bucket_name": bucket})
+        return Workspace(f"http://{self.name}/{session.id}", {"bucket_name": bucket})
+
+    async def address(self, session: Session) -> Address:
+        if session.url is None:
+            raise WorkspaceUnreachable(f"the workspace of {session.id} has no address")
+        return Address(session.url)
+
+    def keeps_files(self, session: Session) -> bool:
+        return self.keeps
+
+    async def stop(self, session_id: str) -> None:
+        if session_id in self.made:
+            self.stopped.add(session_id)
 
     async def inspect(self, session_id: str) -> Condition:
         if self.inspect_fault:
             raise self.inspect_fault
         if session_id not in self.made:
             return Condition(Health.GONE, "it does not exist")
+        if session_id in self.stopped:
+            return Condition(Health.STOPPED, "it was stopped")
         return self.conditions.get(session_id, Condition(Health.READY))
 
     async def delete(self, session_id: str) -> None:
+        fault, self.delete_fault = self.delete_fault, None
+        if fault:
+            raise fault
         self.made.pop(session_id, None)
+        self.stopped.discard(session_id)
 
     async def session_ids(self) -> AsyncIterator[str]:
         for session_id in sorted(self.made):

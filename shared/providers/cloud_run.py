@@ -13,9 +13,16 @@ from google.cloud import run_v2
 
 from shared import names
 from shared.cloud import reason, unavailable
-from shared.errors import InvalidRequest, OnMemOSError, ProviderUnavailable, ProvisioningFailed, QuotaExceeded
-from shared.models import ProviderName, Resources, Session, Storage
-from shared.providers.base import Access, Condition, Health, Workspace
+from shared.errors import (
+    InvalidRequest,
+    OnMemOSError,
+    ProviderUnavailable,
+    ProvisioningFailed,
+    QuotaExceeded,
+    WorkspaceUnreachable,
+)
+from shared.models import ProviderName, Session
+from shared.providers.base import Access, Address, Condition, Health, Wanted, Workspace
 
 if TYPE_CHECKING:
     from google.api_core.operation_async import AsyncOperation
@@ -87,10 +94,11 @@ class CloudRun:
         }
         self._parent = f"projects/{settings.project}/locations/{settings.location}"
 
-    def check(self, resources: Resources, *, egress: bool, storage: Storage) -> None:
+    def check(self, wanted: Wanted) -> None:
+        resources, storage = wanted.resources, wanted.storage
         if resources.cpu not in MEMORY_RANGE:
-            wanted = ", ".join(str(cpu) for cpu in MEMORY_RANGE)
-            raise InvalidRequest.field("resources.cpu", f"got {resources.cpu:g}, wanted one of {wanted} on cloud_run")
+            sizes = ", ".join(str(cpu) for cpu in MEMORY_RANGE)
+            raise InvalidRequest.field("resources.cpu", f"got {resources.cpu:g}, wanted one of {sizes} on cloud_run")
         least, most = MEMORY_RANGE[int(resources.cpu)]
         if not least <= resources.memory_bytes <= most:
             raise InvalidRequest.field(
@@ -98,7 +106,7 @@ class CloudRun:
                 f"got {resources.memory_bytes >> 20}Mi, wanted {least >> 20}Mi to {most >> 20}Mi "
                 f"with {resources.cpu:g} vCPU on cloud_run",
             )
-        if not egress and not self._settings.closed_subnetwork:
+        if not wanted.egress and not self._settings.closed_subnetwork:
             raise InvalidRequest.field(
                 "network.egress",
                 "got false, wanted true: this deployment has no closed subnetwork for cloud_run",
@@ -113,6 +121,17 @@ class CloudRun:
         if session.url is None:
             return Access()
         return Access(session.url, f"ws{session.url.removeprefix('http')}/v1/shell")
+
+    async def address(self, session: Session) -> Address:
+        if session.url is None:
+            raise WorkspaceUnreachable(f"the workspace of {session.id} has no address")
+        return Address(session.url)
+
+    def keeps_files(self, session: Session) -> bool:
+        return False  # an instance's file system is memory
+
+    async def stop(self, session_id: str) -> None:
+        await self.delete(session_id)
 
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
         service_id = names.service_name(session.id)

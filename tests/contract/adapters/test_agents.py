@@ -14,10 +14,10 @@ import pytest
 import infra.workspace
 from shared.agent import HttpAgents
 from shared.errors import InvalidRequest, WorkspaceLost, WorkspaceUnreachable
-from shared.models import Command, Session
+from shared.models import Command, ProviderName, Session
 from shared.tickets import Tickets, new_private_key
 from shared.wiring import utc_now
-from tests.fakes import a_session
+from tests.fakes import MemoryProvider, a_session
 
 AGENT_HOME = Path(infra.workspace.__file__).parent
 
@@ -46,7 +46,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "agent", env=env)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as client:
-        agents = HttpAgents(client, tickets)
+        agents = HttpAgents(client, tickets, {ProviderName.CLOUD_RUN: MemoryProvider()})
         for _ in range(500):
             try:
                 await agents.boot_id(session)

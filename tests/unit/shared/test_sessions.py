@@ -91,7 +91,7 @@ async def test_a_session_is_provisioning_until_its_task_ran_then_running(house: 
     await house.deliver()
     session = await house.sessions.get(ME, session.id)
     assert session.state is State.RUNNING
-    assert session.url == f"http://workspace/{session.id}"
+    assert session.url == f"http://cloud_run/{session.id}"
     assert session.expires_at - session.created_at == timedelta(minutes=60)
 
 
