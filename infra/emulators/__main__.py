@@ -28,7 +28,7 @@ from infra.emulators.jsonlog import JsonFormatter
 from infra.emulators.jwks import HttpServer, JwksServer
 from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
-from infra.emulators.run.service import SERVICES_PER_REGION, CloudRun
+from infra.emulators.run.cloud_run import SERVICES_PER_REGION, CloudRun
 from infra.emulators.tasks import CloudTasks
 from infra.sandbox.runtime import open_runtime
 from infra.sandbox.spec import SandboxUnavailable

@@ -61,17 +61,25 @@ class Operations:
             )
         ]
 
-    async def run(self, parent: str, work: Coroutine[Any, Any, Message], metadata: Message) -> operations_pb2.Operation:
+    async def run(
+        self,
+        parent: str,
+        work: Coroutine[Any, Any, Message],
+        metadata: Message,
+        *,
+        answer_within_s: float | None = None,
+    ) -> operations_pb2.Operation:
         """Start `work` below `parent` (projects/P/locations/L); its message is the response of the operation.
 
         A google.api_core exception in `work` becomes the operation's error. The work goes on when the caller is gone.
+        `answer_within_s`, where it is not the same for all: less for work that nobody expects to end soon.
         """
         name = f"{parent}/operations/{uuid.uuid4()}"
         self._operations[name] = operations_pb2.Operation(name=name, metadata=_pack(metadata))
         task = asyncio.create_task(self._carry_out(name, work), name=name)
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
-        await asyncio.wait({task}, timeout=self._answer_within_s)
+        await asyncio.wait({task}, timeout=self._answer_within_s if answer_within_s is None else answer_within_s)
         return self._operations[name]
 
     async def _carry_out(self, name: str, work: Coroutine[Any, Any, Message]) -> None:

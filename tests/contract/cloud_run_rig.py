@@ -13,7 +13,7 @@ from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcAsync
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 
 from infra.emulators.operations import Operations
-from infra.emulators.run.service import CloudRun
+from infra.emulators.run.cloud_run import CloudRun
 from infra.sandbox.spec import ContainerSpec, SandboxError, SandboxStartFailed
 
 PARENT = "projects/onmemos-local/locations/us-central1"

@@ -1,6 +1,8 @@
-"""What Cloud Run refuses about the container of a revision: image, port, variables, resources, mounts, probes. Pure."""
+"""What Cloud Run refuses about a container: image, port, variables, resources, mounts, probes. Pure."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from google.api_core.exceptions import InvalidArgument, MethodNotImplemented
@@ -18,7 +20,8 @@ DEFAULT_CONCURRENCY = 80  # of a whole cpu or more; 1 below that
 
 ENV_LIMIT = 1000  # variables: cloud.google.com/run/docs/configuring/services/environment-variables
 ENV_VALUE_LIMIT = 32768  # EnvVar: characters of a name, bytes of a value
-RESERVED_ENV = frozenset({"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"})  # the container runtime contract
+SERVICE_ENV = frozenset({"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"})  # the container runtime contract
+JOB_ENV = frozenset(f"CLOUD_RUN_{name}" for name in ("JOB", "EXECUTION", "TASK_INDEX", "TASK_ATTEMPT", "TASK_COUNT"))
 RESERVED_PATHS = ("/dev", "/proc", "/sys")
 PROBE_LIMIT_S = 240  # Probe.initial_delay_seconds and .period_seconds of a startup probe
 STARTUP_LIMIT_S = 240  # cloud.google.com/run/docs/configuring/healthchecks: failureThreshold * periodSeconds
@@ -44,9 +47,25 @@ _IMAGE = re.compile(
 )
 
 
-def check_container(template: types.RevisionTemplate, field: str) -> None:
-    """`field` is the path of the template's only container. Raises InvalidArgument or MethodNotImplemented."""
-    container = template.containers[0]
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rules for a container depend on beside itself.
+
+    `whole_cpus` says why it cannot have less than one cpu, where it cannot. What does not serve has no port and no
+    probe.
+    """
+
+    volumes: Sequence[types.Volume]
+    gen2: bool
+    reserved_env: frozenset[str]
+    whole_cpus: str = ""
+    serves: bool = True
+    default_cpu: Decimal = DEFAULT_CPU
+    default_memory_bytes: int = DEFAULT_MEMORY_BYTES
+
+
+def check_container(container: types.Container, around: Surroundings, field: str) -> None:
+    """`field` is the container's path. Raises InvalidArgument or MethodNotImplemented."""
     if not container.image:
         raise InvalidArgument(f"Violation in {field}.image: required field not present.")
     if _IMAGE.fullmatch(container.image) is None:
@@ -54,6 +73,8 @@ def check_container(template: types.RevisionTemplate, field: str) -> None:
             f"{field}.image: Expected an image path like [host/]repo-path[:tag and/or @digest], "
             f"got '{container.image}'."
         )
+    if container.ports and not around.serves:
+        raise InvalidArgument(f"Violation in {field}.ports: the tasks of a job have no ports.")
     if len(container.ports) > 1:
         raise InvalidArgument(f"Violation in {field}.ports: ports should contain 0 or 1 port.")
     for port in container.ports:
@@ -63,23 +84,25 @@ def check_container(template: types.RevisionTemplate, field: str) -> None:
             )
         if port.name not in {"", "http1", "h2c"}:
             raise InvalidArgument(f"Violation in {field}.ports[0].name: must be http1 or h2c, got '{port.name}'.")
-    _check_env(container, f"{field}.env")
-    _check_resources(template, f"{field}.resources.limits")
-    _check_mounts(template, f"{field}.volume_mounts")
+    check_env(container.env, around.reserved_env, f"{field}.env")
+    _check_resources(container, around, f"{field}.resources.limits")
+    _check_mounts(container, around.volumes, f"{field}.volume_mounts")
     if "startup_probe" in container:
+        if not around.serves:
+            raise MethodNotImplemented(f"{field}.startup_probe: the emulator does not probe the tasks of a job")
         _check_startup_probe(container.startup_probe, f"{field}.startup_probe")
 
 
-def cpu_of(container: types.Container) -> Decimal:
-    """Cores, Cloud Run's default where the container sets none. Raises ValueError: not a quantity."""
+def cpu_of(container: types.Container, default: Decimal = DEFAULT_CPU) -> Decimal:
+    """Cores, `default` where the container sets none. Raises ValueError: not a quantity."""
     text = container.resources.limits.get("cpu")
-    return parse_quantity(text) if text else DEFAULT_CPU
+    return parse_quantity(text) if text else default
 
 
-def memory_of(container: types.Container) -> int:
-    """Bytes, Cloud Run's default where the container sets none. Raises ValueError: not a quantity."""
+def memory_of(container: types.Container, default: int = DEFAULT_MEMORY_BYTES) -> int:
+    """Bytes, `default` where the container sets none. Raises ValueError: not a quantity."""
     text = container.resources.limits.get("memory")
-    return int(parse_quantity(text)) if text else DEFAULT_MEMORY_BYTES
+    return int(parse_quantity(text)) if text else default
 
 
 def plain_path(mount_path: str) -> str:
@@ -87,17 +110,17 @@ def plain_path(mount_path: str) -> str:
     return "/" + "/".join(part for part in mount_path.split("/") if part)
 
 
-def _check_env(container: types.Container, field: str) -> None:
+def check_env(env: Sequence[types.EnvVar], reserved: frozenset[str], field: str) -> None:
     """A name may come twice: the last one counts (cloud.google.com/run/docs/reference/rest, Container.env)."""
-    if len(container.env) > ENV_LIMIT:
-        raise InvalidArgument(f"Violation in {field}: at most {ENV_LIMIT} variables, got {len(container.env)}.")
-    reserved = sorted({variable.name for variable in container.env} & RESERVED_ENV)
-    if reserved:
+    if len(env) > ENV_LIMIT:
+        raise InvalidArgument(f"Violation in {field}: at most {ENV_LIMIT} variables, got {len(env)}.")
+    taken = sorted({variable.name for variable in env} & reserved)
+    if taken:
         raise InvalidArgument(
-            f"{field}: The following reserved env names were provided: {', '.join(reserved)}. "
+            f"{field}: The following reserved env names were provided: {', '.join(taken)}. "
             "These values are automatically set by the system."
         )
-    for index, variable in enumerate(container.env):
+    for index, variable in enumerate(env):
         name = variable.name
         if not name or "=" in name or "\0" in name or name.startswith("X_GOOGLE_") or len(name) > ENV_VALUE_LIMIT:
             raise InvalidArgument(
@@ -113,31 +136,29 @@ def _check_env(container: types.Container, field: str) -> None:
             )
 
 
-def _check_resources(template: types.RevisionTemplate, field: str) -> None:
-    container = template.containers[0]
+def _check_resources(container: types.Container, around: Surroundings, field: str) -> None:
     unknown = sorted(set(container.resources.limits) - {"cpu", "memory", "nvidia.com/gpu"})
     if unknown:
         raise InvalidArgument(f"{field}: only memory, cpu and nvidia.com/gpu are supported, got {unknown[0]}.")
     if "nvidia.com/gpu" in container.resources.limits:
         raise MethodNotImplemented(f"{field}: the emulator has no GPUs")
-    cpu = _cpu(container, field)
-    if cpu < 1:
-        _check_part_of_a_cpu(template, field)
-    memory = _memory(container, field)
-    gen2 = template.execution_environment == types.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2
+    cpu = _cpu(container, around, field)
+    if cpu < 1 and around.whole_cpus:
+        raise InvalidArgument(f"{field}.cpu: Invalid value specified for cpu. {around.whole_cpus}")
+    memory = _memory(container, around, field)
     least, most = next((least, most) for bound, least, most in reversed(_MEMORY_OF_CPU) if cpu >= bound)
-    least = max(least, _GEN2_LEAST_MEMORY) if gen2 else least
+    least = max(least, _GEN2_LEAST_MEMORY) if around.gen2 else least
     if not least <= memory <= most:
-        where = " with gen2 execution environment" if gen2 else ""
+        where = " with gen2 execution environment" if around.gen2 else ""
         raise InvalidArgument(
             f"{field}.memory: Invalid value specified for memory{where}. For {float(cpu):g} CPU, memory must be "
             f"between {_in_words(least)} and {_in_words(most)} inclusive."
         )
 
 
-def _cpu(container: types.Container, field: str) -> Decimal:
+def _cpu(container: types.Container, around: Surroundings, field: str) -> Decimal:
     try:
-        cpu = cpu_of(container)
+        cpu = cpu_of(container, around.default_cpu)
     except ValueError as exc:
         raise InvalidArgument(f"{field}.cpu: Invalid value specified for cpu: {exc}.") from exc
     if cpu not in _WHOLE_CPUS and not Decimal("0.08") <= cpu < 1:
@@ -148,35 +169,17 @@ def _cpu(container: types.Container, field: str) -> Decimal:
     return cpu
 
 
-def _memory(container: types.Container, field: str) -> int:
+def _memory(container: types.Container, around: Surroundings, field: str) -> int:
     try:
-        return memory_of(container)
+        return memory_of(container, around.default_memory_bytes)
     except ValueError as exc:
         raise InvalidArgument(f"{field}.memory: Invalid value specified for memory: {exc}.") from exc
 
 
-def _check_part_of_a_cpu(template: types.RevisionTemplate, field: str) -> None:
-    """cloud.google.com/run/docs/configuring/services/cpu: what less than one cpu asks for."""
-    if template.max_instance_request_concurrency > 1:
-        raise InvalidArgument(
-            f"{field}.cpu: Invalid value specified for cpu. Total cpu < 1 is not supported with concurrency > 1."
-        )
-    if template.execution_environment == types.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2:
-        raise InvalidArgument(
-            f"{field}.cpu: Invalid value specified for cpu. Total cpu < 1 is not supported with gen2 execution "
-            "environment."
-        )
-    if not template.containers[0].resources.cpu_idle:
-        raise InvalidArgument(
-            f"{field}.cpu: Invalid value specified for cpu. Total cpu < 1 is not supported with cpu always allocated; "
-            "set cpu_idle."
-        )
-
-
-def _check_mounts(template: types.RevisionTemplate, field: str) -> None:
-    known = {volume.name for volume in template.volumes}
+def _check_mounts(container: types.Container, volumes: Sequence[types.Volume], field: str) -> None:
+    known = {volume.name for volume in volumes}
     seen: set[str] = set()
-    for index, mount in enumerate(template.containers[0].volume_mounts):
+    for index, mount in enumerate(container.volume_mounts):
         path = f"{field}[{index}]"
         if mount.name not in known:
             raise InvalidArgument(f"Violation in {path}.name: no volume is named '{mount.name}'.")

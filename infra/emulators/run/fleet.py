@@ -3,25 +3,26 @@
 import asyncio
 import dataclasses
 import datetime
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from google.api_core import exceptions
 from google.cloud.run_v2 import types
 
-from infra.emulators.run import resources
+from infra.emulators.run import service_resources
+from infra.emulators.run.container_names import ContainerNames
 from infra.emulators.run.containers import Containers, Superseded
+from infra.emulators.run.deletions import Deletions
 from infra.emulators.run.keeper import Observed, Phase, StartFailed, Wanted
-from infra.emulators.run.names import Location, ServiceName
-from infra.emulators.run.resources import Reason, State
-from infra.emulators.run.specs import Folders, wanted_container
-from infra.emulators.run.storage import Storage, Stored
+from infra.emulators.run.names import Location
+from infra.emulators.run.resources import Reason, State, id_of, with_facts
+from infra.emulators.run.specs import Folders, wanted_revision
+from infra.emulators.run.storage import Row, Storage
 from infra.sandbox.spec import Runtime
 
 log = logging.getLogger(__name__)
@@ -29,38 +30,50 @@ log = logging.getLogger(__name__)
 FAILURES_UNTIL_FAILED = 2  # in a row; the first fall of a container is a restart, and shown as reconciling
 
 
-def utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A service, the name of its container, and all its revisions by name, oldest first."""
+
+    container: str
+    service: types.Service
+    revisions: dict[str, types.Revision] = field(default_factory=dict)
 
 
 class Fleet(Mapping[str, Stored]):
-    """All services by name; kept in memory and, written through, in the SQLite file at `path`.
+    """All services by name; kept in memory and, written through, in `storage`.
 
     Opening it starts the containers of all services again in the background; leaving stops them. What a container does
     meanwhile shows on its service at once: a service whose container is down is never Ready.
     """
 
     def __init__(
-        self, path: Path, runtime: Runtime, buckets: Path, clock: Callable[[], datetime.datetime] = utc_now
+        self,
+        storage: Storage,
+        runtime: Runtime,
+        folders: Folders,
+        names: ContainerNames,
+        clock: Callable[[], datetime.datetime],
     ) -> None:
-        self._storage = Storage(path)
-        self._folders = Folders(buckets, path.parent / "filestore", path.parent / "volumes")
+        self._storage = storage
+        self._folders = folders
+        self._names = names
         self._clock = clock
         self._containers = Containers(runtime, self._observe)
         self._services: dict[str, Stored] = {}
-        self._names: dict[str, str] = {}  # container -> service
         self._facts: dict[str, Mapping[str, str]] = {}  # service -> facts of its sandbox, while that is ready
-        self._deletions: dict[str, asyncio.Task[types.Service]] = {}
+        self._deletions = Deletions()
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._storage)
             await opening.enter_async_context(self._containers)
-            opening.push_async_callback(self._end_deletions)
-            for stored in await self._storage.load():
-                self._services[stored.service.name] = stored
-                self._names[stored.container] = stored.service.name
+            await opening.enter_async_context(self._deletions)
+            for row in await self._storage.load("services"):
+                container = row.container or id_of(row.message.name)
+                self._services[row.message.name] = Stored(container, row.message)
+                self._names.take(container, row.message.name)
+            for row in await self._storage.load("revisions"):
+                self._services[_owner(row.message)].revisions[row.message.name] = row.message
             for name in list(self._services):
                 await self._resume(name)
             self._opened = opening.pop_all()
@@ -86,18 +99,11 @@ class Fleet(Mapping[str, Stored]):
 
     def shown(self, name: str) -> types.Service:
         """As clients see it. Raises KeyError."""
-        return resources.with_facts(self._services[name].service, self._facts.get(name, {}))
-
-    def free_container(self, name: ServiceName) -> str:
-        """The service's own id, or with a suffix when a service in another project or region has it."""
-        if name.id not in self._names:
-            return name.id
-        digest = hashlib.sha256(str(name).encode()).hexdigest()
-        return next(c for n in range(6, 14) if (c := f"{name.id}-{digest[:n]}") not in self._names)
+        return with_facts(self._services[name].service, self._facts.get(name, {}))
 
     def add(self, container: str, service: types.Service) -> types.Revision:
         """Take in a service that did not exist, and begin its first revision."""
-        self._names[container] = service.name
+        self._names.take(container, service.name)
         self._services[service.name] = Stored(container, service)
         return self.begin_revision(service)
 
@@ -105,9 +111,9 @@ class Fleet(Mapping[str, Stored]):
         """Set what is wanted of a service, and make its template a revision; `roll_out` makes it true."""
         now = self._clock()
         stored = self._services[service.name]
-        revision = resources.new_revision(service, now)
-        message = f"Deploying revision '{_id(revision.name)}'."
-        begun = resources.reconciling(service, message, Reason.WAITING_FOR_OPERATION, now)
+        revision = service_resources.new_revision(service, now)
+        message = f"Deploying revision '{id_of(revision.name)}'."
+        begun = service_resources.reconciling(service, message, Reason.WAITING_FOR_OPERATION, now)
         begun.latest_created_revision = revision.name
         revisions = {**stored.revisions, revision.name: revision}
         self._services[service.name] = Stored(stored.container, begun, revisions)
@@ -119,9 +125,9 @@ class Fleet(Mapping[str, Stored]):
         Raises FailedPrecondition: the container did not start, and the previous one goes on; Aborted: the revision was
         replaced or its service deleted before it was ready.
         """
-        name = revision.name.split("/revisions/", 1)[0]
+        name = _owner(revision)
         stored = self._services[name]
-        await self._storage.save(stored, revision)
+        await self._save(stored, revision)
         try:
             wanted = await self._wanted(stored, revision)
         except StartFailed as exc:
@@ -136,53 +142,41 @@ class Fleet(Mapping[str, Stored]):
             raise _did_not_start(revision, exc) from exc
         except Superseded as exc:
             raise exceptions.Aborted(
-                f"Revision '{_id(revision.name)}' was replaced or its service was deleted before it was ready."
+                f"Revision '{id_of(revision.name)}' was replaced or its service was deleted before it was ready."
             ) from exc
         return self.shown(name)
 
     async def change(self, service: types.Service) -> types.Service:
         """Set what needs no new revision."""
         if service.terminal_condition.state == State.CONDITION_SUCCEEDED:
-            service = resources.ready(service, self._clock())
+            service = service_resources.ready(service, self._clock())
         stored = dataclasses.replace(self._services[service.name], service=service)
         self._services[service.name] = stored
-        await self._storage.save(stored)
+        await self._save(stored)
         return self.shown(service.name)
 
     def begin_deletion(self, service: types.Service) -> asyncio.Task[types.Service]:
         """From now on the service is as good as gone; the task ends when its container and folders are too."""
         name = service.name
         self._services[name] = dataclasses.replace(self._services[name], service=service)
-        task = asyncio.create_task(self._remove(name), name=f"deletion of {name}")
-        self._deletions[name] = task
-        task.add_done_callback(lambda _: self._deletions.pop(name, None))
-        task.add_done_callback(_log_failure)
-        return task
+        return self._deletions.begin(name, self._remove(name))
 
     async def deletion(self, name: str) -> None:
         """Wait for the deletion of a service that is under way, if there is one."""
-        if task := self._deletions.get(name):
-            await asyncio.wait({task})
+        await self._deletions.ended(name)
 
     async def _remove(self, name: str) -> types.Service:
         stored = self._services[name]
         self._facts.pop(name, None)
-        await self._storage.save(stored)
+        await self._save(stored)
         await self._containers.remove(stored.container)
         await asyncio.to_thread(shutil.rmtree, self._folders.scratch / stored.container, ignore_errors=True)
         await self._storage.delete(name)
         del self._services[name]
-        del self._names[stored.container]
+        self._names.give_back(stored.container)
         gone = types.Service(stored.service)
         gone.reconciling = False
         return gone
-
-    async def _end_deletions(self) -> None:
-        """What is not done yet is taken up again after the next start."""
-        tasks = list(self._deletions.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _resume(self, name: str) -> None:
         """Bring back what ran, or was about to, when the process ended. A service that failed stays as it is."""
@@ -195,7 +189,7 @@ class Fleet(Mapping[str, Stored]):
         else:
             serving = stored.service.latest_created_revision
             message = "The container starts again: the emulator was restarted."
-            begun = resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, self._clock())
+            begun = service_resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, self._clock())
             self._services[name] = dataclasses.replace(stored, service=begun)
         if revision := stored.revisions.get(serving):
             try:
@@ -217,16 +211,16 @@ class Fleet(Mapping[str, Stored]):
 
     async def _wanted(self, stored: Stored, revision: types.Revision) -> Wanted:
         return await asyncio.to_thread(
-            wanted_container, stored.container, _id(stored.service.name), revision, self._folders
+            wanted_revision, stored.container, id_of(stored.service.name), revision, self._folders
         )
 
     def _is_latest(self, revision: types.Revision) -> bool:
-        stored = self._services.get(revision.name.split("/revisions/", 1)[0])
+        stored = self._services.get(_owner(revision))
         return stored is not None and not is_deleted(stored) and stored.service.latest_created_revision == revision.name
 
     async def _observe(self, container: str, observed: Observed) -> None:
         """Show on the service what happened to its container. What an older revision does only concerns the facts."""
-        name = self._names.get(container, "")
+        name = self._names.owner(container)
         stored = self._services.get(name)
         if stored is None or is_deleted(stored):
             return
@@ -235,14 +229,14 @@ class Fleet(Mapping[str, Stored]):
         else:
             self._facts.pop(name, None)
         revision = stored.revisions[stored.service.latest_created_revision]
-        if _id(revision.name) != observed.revision:
+        if id_of(revision.name) != observed.revision:
             return
         now = self._clock()
         if observed.phase is Phase.READY:
-            await self._show(resources.ready(stored.service, now), revision, State.CONDITION_SUCCEEDED, "")
+            await self._show(service_resources.ready(stored.service, now), revision, State.CONDITION_SUCCEEDED, "")
         elif observed.phase is Phase.RESTARTING and observed.failures < FAILURES_UNTIL_FAILED:
             message = _not_ready(revision, observed.message)
-            service = resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, now)
+            service = service_resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, now)
             await self._show(service, revision, State.CONDITION_RECONCILING, observed.message)
         else:
             again = observed.phase is Phase.RESTARTING
@@ -250,17 +244,21 @@ class Fleet(Mapping[str, Stored]):
 
     async def _fail(self, revision: types.Revision, why: str, *, trying_again: bool = False) -> None:
         if self._is_latest(revision):
-            stored = self._services[revision.name.split("/revisions/", 1)[0]]
+            stored = self._services[_owner(revision)]
             message = _not_ready(revision, why)
-            service = resources.failed(stored.service, message, self._clock(), trying_again=trying_again)
+            service = service_resources.failed(stored.service, message, self._clock(), trying_again=trying_again)
             await self._show(service, revision, State.CONDITION_FAILED, why)
 
     async def _show(self, service: types.Service, revision: types.Revision, state: int, message: str) -> None:
-        revision = resources.revision_condition(revision, state, message, self._clock())
+        revision = service_resources.revision_condition(revision, state, message, self._clock())
         before = self._services[service.name]
         stored = Stored(before.container, service, {**before.revisions, revision.name: revision})
         self._services[service.name] = stored
-        await self._storage.save(stored, revision)
+        await self._save(stored, revision)
+
+    async def _save(self, stored: Stored, revision: types.Revision | None = None) -> None:
+        """Write the service, and one of its revisions if that changed too."""
+        await self._storage.save(Row(stored.service, stored.container), *([Row(revision)] if revision else []))
 
 
 def is_deleted(stored: Stored) -> bool:
@@ -268,19 +266,14 @@ def is_deleted(stored: Stored) -> bool:
     return bool(stored.service.delete_time)
 
 
-def _id(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+def _owner(revision: types.Revision) -> str:
+    return revision.name.split("/revisions/", 1)[0]
 
 
 def _not_ready(revision: types.Revision, why: str) -> str:
-    return f"Revision '{_id(revision.name)}' is not ready and cannot serve traffic. {why}"
+    return f"Revision '{id_of(revision.name)}' is not ready and cannot serve traffic. {why}"
 
 
 def _did_not_start(revision: types.Revision, why: StartFailed) -> exceptions.FailedPrecondition:
     """Cloud Run reports FAILED_PRECONDITION (code 9) for a container that does not become ready."""
     return exceptions.FailedPrecondition(_not_ready(revision, str(why)))
-
-
-def _log_failure(task: asyncio.Task[types.Service]) -> None:
-    if not task.cancelled() and (exc := task.exception()):
-        log.error("a service could not be removed", exc_info=exc, extra={"task": task.get_name()})

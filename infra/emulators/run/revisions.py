@@ -7,9 +7,9 @@ from google.api_core import exceptions
 from google.cloud.run_v2 import types
 
 from infra.emulators.rpc import Method, service
+from infra.emulators.run.fleet import Stored
 from infra.emulators.run.names import Location, ServiceName, parse_revision
 from infra.emulators.run.paging import page
-from infra.emulators.run.storage import Stored
 
 
 class Revisions:

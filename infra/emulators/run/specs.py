@@ -1,14 +1,16 @@
-"""What a revision asks of a sandbox: its variables, mounts, limits, network and startup probe."""
+"""What a container asks of a sandbox: its variables, mounts, limits, network and startup probe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from google.cloud.run_v2 import types
 
 from infra.emulators.run.container_rules import DEFAULT_PORT, cpu_of, memory_of, plain_path
 from infra.emulators.run.keeper import StartFailed, Wanted
 from infra.emulators.run.probe import StartupProbe
+from infra.emulators.run.resources import id_of
 from infra.sandbox.spec import AGENT_SOCKET, ContainerSpec, Limits, Mount
 
 
@@ -24,44 +26,55 @@ class Folders:
     scratch: Path
 
 
-def wanted_container(name: str, service_id: str, revision: types.Revision, folders: Folders) -> Wanted:
-    """The container `name` of a revision. Makes folders: call it from a thread. Raises StartFailed: no such bucket.
+class Holder(Protocol):
+    """What holds a container: a revision, an instance, a task."""
 
-    An empty_dir keeps its files when the container is restarted, and until the service is deleted.
+    containers: MutableSequence[types.Container]
+    volumes: MutableSequence[types.Volume]
+    vpc_access: types.VpcAccess
+
+
+def container_spec(name: str, holder: Holder, env: Mapping[str, str], folders: Folders) -> ContainerSpec:
+    """The container `name` of `holder`; `env` is the system's part of its variables.
+
+    Makes folders: call it from a thread. Raises StartFailed: no such bucket.
     """
-    revision_id = revision.name.rsplit("/", 1)[-1]
-    container = revision.containers[0]
-    spec = ContainerSpec(
+    container = holder.containers[0]
+    return ContainerSpec(
         name=name,
         image=container.image,
-        env=_env(service_id, revision_id, revision),
-        mounts=tuple(_mounts(revision, folders, name)),
+        env={**{variable.name: variable.value for variable in container.env}, **env},
+        mounts=tuple(_mounts(holder, folders, name)),
         limits=Limits(cpu=float(cpu_of(container)), memory_bytes=memory_of(container)),
-        egress=revision.vpc_access.egress != types.VpcAccess.VpcEgress.ALL_TRAFFIC,
+        egress=holder.vpc_access.egress != types.VpcAccess.VpcEgress.ALL_TRAFFIC,
         command=(*container.command, *container.args),
     )
-    return Wanted(revision_id, spec, _probe(container))
 
 
-def _env(service_id: str, revision_id: str, revision: types.Revision) -> Mapping[str, str]:
-    container = revision.containers[0]
-    port = container.ports[0].container_port if container.ports else DEFAULT_PORT
-    given = {variable.name: variable.value for variable in container.env}
-    return {
-        **given,
-        "PORT": str(port),
+def wanted_revision(name: str, service_id: str, revision: types.Revision, folders: Folders) -> Wanted:
+    """An empty_dir keeps its files when the container is restarted, and until the service is deleted."""
+    revision_id = id_of(revision.name)
+    env = {
+        **_serving(revision),
         "K_SERVICE": service_id,
         "K_REVISION": revision_id,
         "K_CONFIGURATION": service_id,
         "CLOUD_RUN_TIMEOUT_SECONDS": f"{revision.timeout.total_seconds():.0f}",
-        "ONMEMOS_AGENT_SOCKET": AGENT_SOCKET,
     }
+    return Wanted(revision_id, container_spec(name, revision, env, folders), _probe(revision.containers[0]))
 
 
-def _mounts(revision: types.Revision, folders: Folders, name: str) -> list[Mount]:
-    volumes = {volume.name: volume for volume in revision.volumes}
+def _serving(holder: Holder) -> dict[str, str]:
+    """What a container that answers requests is told."""
+    container = holder.containers[0]
+    port = container.ports[0].container_port if container.ports else DEFAULT_PORT
+    return {"PORT": str(port), "ONMEMOS_AGENT_SOCKET": AGENT_SOCKET}
+
+
+def _mounts(holder: Holder, folders: Folders, name: str) -> list[Mount]:
+    volumes = {volume.name: volume for volume in holder.volumes}
     mounts = []
-    for mount in revision.containers[0].volume_mounts:
+    for mount in holder.containers[0].volume_mounts:
         volume = volumes[mount.name]
         if "gcs" in volume:
             root = folders.buckets / volume.gcs.bucket

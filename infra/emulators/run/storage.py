@@ -1,40 +1,52 @@
-"""Services and their revisions on disk: one SQLite file, written through a single thread."""
+"""Resources on disk: one SQLite file, written through a single thread."""
 
 import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from google.cloud.run_v2 import types
 
+# A resource goes when its owner does: the one whose name its own begins with.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS services (
+CREATE TABLE IF NOT EXISTS resources (
   name TEXT PRIMARY KEY,
-  container TEXT NOT NULL UNIQUE,
-  service BLOB NOT NULL
+  kind TEXT NOT NULL,
+  owner TEXT REFERENCES resources (name) ON DELETE CASCADE,
+  container TEXT UNIQUE,
+  message BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS revisions (
-  name TEXT PRIMARY KEY,
-  service TEXT NOT NULL REFERENCES services (name) ON DELETE CASCADE,
-  revision BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS revisions_of_service ON revisions (service);
+CREATE INDEX IF NOT EXISTS resources_of_owner ON resources (owner);
 """
+# Files of before there were more kinds than these two.
+_FORMER = """
+INSERT OR IGNORE INTO resources SELECT name, 'services', NULL, container, service FROM services;
+INSERT OR IGNORE INTO resources SELECT name, 'revisions', service, NULL, revision FROM revisions;
+DROP TABLE revisions;
+DROP TABLE services;
+"""
+_MESSAGES: dict[str, Any] = {
+    "services": types.Service,
+    "revisions": types.Revision,
+    "instances": types.Instance,
+    "jobs": types.Job,
+    "executions": types.Execution,
+    "tasks": types.Task,
+}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A service, the name of its container, and all its revisions by name, oldest first."""
+class Row:
+    """A resource (a message of _MESSAGES, under its own name), and the name of its container where it has one."""
 
-    container: str
-    service: types.Service
-    revisions: dict[str, types.Revision] = field(default_factory=dict)
+    message: Any
+    container: str | None = None
 
 
 class Storage:
@@ -55,36 +67,36 @@ class Storage:
         await self._in_thread(lambda: self._connection.close())
         self._thread.shutdown()
 
-    async def load(self) -> list[Stored]:
-        return await self._in_thread(self._load)
+    async def load(self, kind: str) -> list[Row]:
+        """All of a kind such as "services", oldest first."""
 
-    async def save(self, stored: Stored, revision: types.Revision | None = None) -> None:
-        """Write the service, and one of its revisions if that changed too."""
-        name = stored.service.name
-        service = types.Service.serialize(stored.service)
-        row = None if revision is None else (revision.name, name, types.Revision.serialize(revision))
+        def read() -> list[Row]:
+            found = self._connection.execute("SELECT message, container FROM resources WHERE kind = ?", (kind,))
+            rows = [Row(_MESSAGES[kind].deserialize(blob), container) for blob, container in found]
+            return sorted(rows, key=lambda row: row.message.create_time)
+
+        return await self._in_thread(read)
+
+    async def save(self, *rows: Row) -> None:
+        """Write them all or none; owners come first. A container's name is written once."""
+        written = [_columns(row) for row in rows]
 
         def write() -> None:
             with self._connection:
-                self._connection.execute(
-                    "INSERT INTO services VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET service = excluded.service",
-                    (name, stored.container, service),
+                self._connection.executemany(
+                    "INSERT INTO resources VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT (name) DO UPDATE SET message = excluded.message",
+                    written,
                 )
-                if row is not None:
-                    self._connection.execute(
-                        "INSERT INTO revisions VALUES (?, ?, ?) "
-                        "ON CONFLICT (name) DO UPDATE SET revision = excluded.revision",
-                        row,
-                    )
 
         await self._in_thread(write)
 
     async def delete(self, name: str) -> None:
-        """Forget a service and its revisions; one that is gone is not an error."""
+        """Forget a resource and what it owns; one that is gone is not an error."""
 
         def write() -> None:
             with self._connection:
-                self._connection.execute("DELETE FROM services WHERE name = ?", (name,))
+                self._connection.execute("DELETE FROM resources WHERE name = ?", (name,))
 
         await self._in_thread(write)
 
@@ -94,20 +106,15 @@ class Storage:
         self._connection.executescript(
             f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; {_SCHEMA}"
         )
-
-    def _load(self) -> list[Stored]:
-        revisions: dict[str, dict[str, types.Revision]] = {}
-        for service, blob in self._connection.execute("SELECT service, revision FROM revisions"):
-            revision = types.Revision.deserialize(blob)
-            revisions.setdefault(service, {})[revision.name] = revision
-        for of_service in revisions.values():
-            ordered = sorted(of_service.items(), key=lambda item: item[1].create_time)
-            of_service.clear()
-            of_service.update(ordered)
-        return [
-            Stored(container, types.Service.deserialize(blob), revisions.get(name, {}))
-            for name, container, blob in self._connection.execute("SELECT name, container, service FROM services")
-        ]
+        if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'services'").fetchone():
+            self._connection.executescript(f"BEGIN; {_FORMER} COMMIT;")
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _columns(row: Row) -> tuple[str, str, str | None, str | None, bytes]:
+    name: str = row.message.name
+    above, kind, _ = name.rsplit("/", 2)
+    owner = above if above.count("/") > 3 else None  # not for what is below a location
+    return name, kind, owner, row.container, type(row.message).serialize(row.message)

@@ -8,7 +8,7 @@ import pytest
 from google.api_core.exceptions import InvalidArgument, MethodNotImplemented
 from google.cloud.run_v2 import types
 
-from infra.emulators.run.validation import check_service, check_service_id
+from infra.emulators.run.service_rules import check_service, check_service_id
 
 FIELD = "CreateServiceRequest.service"
 Asked = dict[str, Any]
