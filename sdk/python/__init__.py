@@ -22,6 +22,8 @@ from .errors import (
     ServerError,
     SessionEnded,
     SessionFailed,
+    SessionSuspended,
+    SessionUnchanged,
     ShellExited,
     Timeout,
     TransportError,
@@ -32,6 +34,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .client import AsyncOnMemOSClient, OnMemOSClient
+    from .jobs import AsyncJob, AsyncJobs, Job, Jobs
     from .retries import Retries
     from .sessions import AsyncSession, AsyncSessions, Session, Sessions
     from .shells import AsyncShell, Shell
@@ -42,6 +45,10 @@ else:
     _LATE = {
         "AsyncOnMemOSClient": "client",
         "OnMemOSClient": "client",
+        "AsyncJob": "jobs",
+        "AsyncJobs": "jobs",
+        "Job": "jobs",
+        "Jobs": "jobs",
         "Retries": "retries",
         "AsyncSession": "sessions",
         "AsyncSessions": "sessions",
@@ -66,6 +73,8 @@ else:
 
 __all__ = [
     "APIError",
+    "AsyncJob",
+    "AsyncJobs",
     "AsyncOnMemOSClient",
     "AsyncSession",
     "AsyncSessions",
@@ -80,6 +89,8 @@ __all__ = [
     "ConnectionLost",
     "Forbidden",
     "InvalidResponse",
+    "Job",
+    "Jobs",
     "NotFound",
     "OnMemOSClient",
     "OnMemOSError",
@@ -89,6 +100,8 @@ __all__ = [
     "Session",
     "SessionEnded",
     "SessionFailed",
+    "SessionSuspended",
+    "SessionUnchanged",
     "Sessions",
     "Shell",
     "ShellExited",

@@ -13,6 +13,7 @@ import httpx
 
 from . import answers
 from .errors import (
+    FROZEN,
     SESSION_NOT_FOUND,
     SESSION_NOT_READY,
     WORKSPACE_UNREACHABLE,
@@ -69,10 +70,14 @@ class Way:
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one session. `lock` is held while its way is asked for, so that it is asked for once."""
+    """What is known of one session. `lock` is held while its way is asked for, so that it is asked for once.
+
+    `has_led`: whether the way once led to the agent.
+    """
 
     lock: AbstractAsyncContextManager[None]
     way: Way | None = None
+    has_led: bool = False
     avoid_until: float = float("-inf")
     asked_in_vain: float = float("-inf")  # when the last answer without a way came
 
@@ -93,19 +98,22 @@ class Direct:
         refused: Way | None = None
         while way := await self.way(session_id, refused):
             try:
-                return await self._ask(way, body, timeout_s)
+                result = await self._ask(way, body, timeout_s)
             except TicketRefused:
                 if refused is not None:
                     self.avoid(session_id, "the agent refuses the tickets")
                     return None
                 refused = way
             except (NoWay, ConnectError) as exc:
-                self.avoid(session_id, str(exc))
+                self.led_nowhere(session_id, way, exc)
                 return None
             except (InvalidResponse, ServerError) as exc:
                 if not isinstance(exc, APIError) or exc.code is None:
                     self.avoid(session_id, str(exc))  # whatever it was, it was not the agent
                 raise
+            else:
+                self.led(session_id, way)
+                return result
         return None
 
     async def way(self, session_id: str, refused: Way | None = None) -> Way | None:
@@ -120,10 +128,29 @@ class Direct:
             if now < known.avoid_until or began < known.asked_in_vain:  # the answer to another is one to this
                 return None
             if known.way is None or known.way is refused or now >= known.way.renew_at:
-                known.way = await self._asked_for(session_id)
+                known.way, known.has_led = await self._asked_for(session_id), False
                 if known.way is None:
                     known.asked_in_vain = clock()
             return known.way
+
+    def led(self, session_id: str, way: Way) -> None:
+        """This way led to the agent."""
+        known = self._of(session_id)
+        if known.way is way:
+            known.has_led = True
+
+    def led_nowhere(self, session_id: str, way: Way, exc: Exception) -> None:
+        """This way did not lead to the agent. If it did before, the session was suspended or moved since, or is now.
+
+        Then another way is asked for at the next occasion; else the functions are used for a while.
+        """
+        known = self._of(session_id)
+        if known.way is not way:
+            return  # it was given up meanwhile, and another may be better
+        if known.has_led or _is_frozen(exc):
+            known.way = None
+        else:
+            self.avoid(session_id, str(exc))
 
     def avoid(self, session_id: str, reason: str) -> None:
         """Use the functions for this session, for a while."""
@@ -208,6 +235,12 @@ class Direct:
         )
 
 
+def _is_frozen(exc: Exception) -> bool:
+    """Whether the agent is there and waits, because its session is being suspended or moved."""
+    told = exc.__cause__ if isinstance(exc, NoWay) else exc
+    return isinstance(told, APIError) and told.code == FROZEN
+
+
 def judged(response: httpx.Response) -> ExecutionDict:
     """What the agent's answer means, in the service's words.
 
@@ -225,7 +258,7 @@ def judged(response: httpx.Response) -> ExecutionDict:
         exc.code = "invalid_request"  # what the service calls it
         raise
     except ServerError as exc:
-        if exc.code in {WORKSPACE_UNREACHABLE, SESSION_NOT_READY}:
+        if exc.code in {WORKSPACE_UNREACHABLE, SESSION_NOT_READY, FROZEN}:
             raise NoWay(str(exc)) from exc
         raise
     except APIError as exc:  # something before the agent: it passed nothing on

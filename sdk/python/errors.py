@@ -11,7 +11,9 @@ OnMemOSError
 ├── APIError                    the service refused: status, code, detail, errors, request_id
 │   ├── BadRequest 400, Unauthorized 401, Forbidden 403, NotFound 404, RateLimited 429
 │   ├── Conflict 409
-│   │   └── SessionFailed       the session cannot start
+│   │   ├── SessionFailed       the session cannot start
+│   │   ├── SessionSuspended    the session is suspended, and nobody asked to resume it
+│   │   └── SessionUnchanged    the session could not be suspended, resumed or moved
 │   ├── SessionEnded 410        the session was deleted while it was in use
 │   └── ServerError 5xx
 │       └── Unavailable 502, 503, 504
@@ -26,10 +28,13 @@ from .shapes import ExecutionDict
 SESSION_NOT_FOUND = "session_not_found"
 SESSION_NOT_READY = "session_not_ready"
 SESSION_FAILED = "session_failed"
+SESSION_SUSPENDED = "session_suspended"
+SESSION_UNCHANGED = "session_unchanged"  # the SDK's own
 WORKSPACE_UNREACHABLE = "workspace_unreachable"
+FROZEN = "frozen"  # an agent's, while its session is being suspended or moved
 
 # 5xx codes with which the service says that it ran nothing.
-NOTHING_DONE = frozenset({SESSION_NOT_READY, WORKSPACE_UNREACHABLE, "workspace_exhausted"})
+NOTHING_DONE = frozenset({SESSION_NOT_READY, WORKSPACE_UNREACHABLE, "workspace_exhausted", FROZEN})
 
 
 class OnMemOSError(Exception):
@@ -131,6 +136,19 @@ class SessionFailed(Conflict):
     """409: the session could not start, so nothing can run in it; `detail` is the reason."""
 
 
+class SessionSuspended(Conflict):
+    """409: the session is suspended, so nothing can run in it until it is resumed."""
+
+    how = "session.resume() or client.resume_session(id) starts it again; with auto_resume a command does so itself"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.how}"
+
+
+class SessionUnchanged(Conflict):
+    """409: the session could not be suspended, resumed or moved, and is as it was; `detail` is the reason."""
+
+
 class SessionEnded(APIError):
     """410: the session was deleted while a shell was open in it. What ran at that time may have been cut short."""
 
@@ -182,9 +200,15 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
     504: Unavailable,
 }
 
+_CONFLICTS: Mapping[str | None, type[APIError]] = {
+    SESSION_FAILED: SessionFailed,
+    SESSION_SUSPENDED: SessionSuspended,
+    SESSION_UNCHANGED: SessionUnchanged,
+}
+
 
 def class_of(status: int, code: str | None = None) -> type[APIError]:
     """The class that stands for an HTTP status, or for the service's code where it has one of its own."""
-    if (status, code) == (409, SESSION_FAILED):
-        return SessionFailed
+    if status == 409 and code in _CONFLICTS:
+        return _CONFLICTS[code]
     return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)

@@ -9,7 +9,7 @@ from .calls import Calls
 from .direct import ONCE
 from .errors import SESSION_NOT_FOUND, NotFound, OnMemOSError, Unauthorized
 from .faces import operation_giving
-from .lines import Line
+from .lines import DELETED, Line
 from .paths import SERVICE_START_S, path_to
 from .retries import TRANSIENT
 from .shapes import SessionDict
@@ -32,7 +32,7 @@ class ShellOperations(Calls):
     async def open_shell(self, session_id: str) -> AsyncShell:
         """A shell in the session, to use with `with`: its state lasts from command to command.
 
-        Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
+        Raises NotFound, Conflict or Unavailable (the session failed, is suspended, or is not ready).
         """
 
         async def begin(line: Line, within_s: float) -> AsyncShell:
@@ -45,7 +45,8 @@ class ShellOperations(Calls):
     async def open_terminal(self, session_id: str, rows: int = 24, cols: int = 80) -> AsyncTerminal:
         """A terminal in the session, to use with `with`: an interactive shell, as bytes both ways.
 
-        Raises NotFound, Conflict or Unavailable (the session failed, or is not ready), sooner or when it is first read.
+        Raises NotFound, Conflict or Unavailable (the session failed, is suspended, or is not ready), sooner or when it
+        is first read.
         """
 
         async def begin(line: Line, within_s: float) -> AsyncTerminal:
@@ -74,15 +75,18 @@ class ShellOperations(Calls):
         while direct is not None and (way := await direct.way(session_id, refused)) and way.websocket is not None:
             url = f"{way.websocket.removesuffix('/shell')}/{what}{tail}"
             try:
-                return await self._begun(session_id, url, way.headers, PONG_S[what], within_s, begin)
+                opened = await self._begun(session_id, url, way.headers, PONG_S[what], within_s, begin)
             except Unauthorized as exc:
                 if refused is not None:
                     direct.avoid(session_id, str(exc))
                     return None
                 refused = way
             except OnMemOSError as exc:
-                direct.avoid(session_id, str(exc))
+                direct.led_nowhere(session_id, way, exc)
                 return None
+            else:
+                direct.led(session_id, way)
+                return opened
         return None
 
     async def _begun(
@@ -96,18 +100,18 @@ class ShellOperations(Calls):
     ) -> T:
         socket = await self._link.transport.open(url, headers, self._link.timeout_s, pong_s)
         try:
-            return await begin(Line(socket, partial(self._is_gone, session_id)), within_s)
+            return await begin(Line(socket, partial(self._status, session_id)), within_s)
         except BaseException:
             await socket.close()
             raise
 
-    async def _is_gone(self, session_id: str) -> bool:
-        """Whether the service says that the session was deleted."""
+    async def _status(self, session_id: str) -> str:
+        """What the service says of the session: its status, `deleted`, or nothing."""
         path = path_to("sessions", session_id=session_id)
         try:
-            await self._link.call(SessionDict, "GET", path, idempotent=True, retries=ONCE)
+            session = await self._link.call(SessionDict, "GET", path, idempotent=True, retries=ONCE)
         except NotFound as exc:
-            return exc.code == SESSION_NOT_FOUND
+            return DELETED if exc.code == SESSION_NOT_FOUND else ""
         except OnMemOSError:
-            pass
-        return False
+            return ""
+        return str(session.get("status", ""))

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 from .calls import Calls
 from .errors import CommandFailed
 from .faces import iteration, operation
+from .job_calls import JobOperations
 from .keys import KeyOperations
 from .legacy import WorkspaceOperations
 from .openings import ShellOperations
@@ -21,6 +22,7 @@ from .shapes import (
     SessionSpecDict,
     TemplateListDict,
 )
+from .suspension import SuspensionOperations
 
 
 class SessionOperations(Calls):
@@ -128,14 +130,26 @@ class SessionOperations(Calls):
 
     @operation
     async def update_session(
-        self, session_id: str, *, ttl_minutes: int | None = None, labels: Mapping[str, str] | None = None
+        self,
+        session_id: str,
+        *,
+        ttl_minutes: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        auto_resume: bool | None = None,
     ) -> SessionDict:
-        """Let the session live for `ttl_minutes` from now, or give it other labels. Raises NotFound, BadRequest."""
+        """Let the session live for `ttl_minutes` from now, give it other labels, or say whether commands resume it.
+
+        Raises NotFound, BadRequest.
+        """
         return await self._link.call(
             SessionDict,
             "PATCH",
             path_to("sessions", session_id=session_id),
-            json=given(ttl_minutes=ttl_minutes, labels=None if labels is None else dict(labels)),
+            json=given(
+                ttl_minutes=ttl_minutes,
+                labels=None if labels is None else dict(labels),
+                auto_resume=auto_resume,
+            ),
             idempotent=True,  # twice is a moment later
         )
 
@@ -143,7 +157,7 @@ class SessionOperations(Calls):
     async def connect_session(self, session_id: str) -> ConnectionDict:
         """How to reach the session's agent directly, and a ticket for it. execute_session does this by itself.
 
-        Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
+        Raises NotFound, Conflict or Unavailable (the session failed, is suspended, or is not ready).
         """
         return await self._link.call(
             ConnectionDict,
@@ -170,12 +184,13 @@ class SessionOperations(Calls):
 
         A command that fails is a result like any other: `returncode`, `stdout`, `stderr`, `success`; with `check` it
         raises CommandFailed. `timeout` is in seconds, at most 3400; past it the command is killed and the result has
-        `timed_out` and what was printed so far. A session that is still starting is waited for. `cwd` is relative to
-        /workspace; `env` is added to the session's own.
+        `timed_out` and what was printed so far. A session that is still starting, or on its way to another provider, is
+        waited for; one that is suspended is resumed where it has `auto_resume`. `cwd` is relative to /workspace; `env`
+        is added to the session's own.
 
         It goes to the session's agent directly where that can be reached, else through the service. Sent again only
         when it surely did not run. After Timeout or ConnectionLost it may have run.
-        Raises NotFound, Conflict or Unavailable (the session failed, or is not ready).
+        Raises NotFound, SessionSuspended, SessionFailed, Unavailable (the session is not ready).
         """
         path = path_to("sessions", "execute", session_id=session_id)
         body = given(command=command, timeout=timeout, stdin=stdin, cwd=cwd)
@@ -211,5 +226,7 @@ class SessionOperations(Calls):
         await self.close()
 
 
-class Operations(SessionOperations, ShellOperations, WorkspaceOperations, KeyOperations):
+class Operations(
+    SessionOperations, SuspensionOperations, ShellOperations, JobOperations, WorkspaceOperations, KeyOperations
+):
     """What can be asked of OnMemOS. Every call raises the errors of `onmemos.errors`; none of them is httpx's."""

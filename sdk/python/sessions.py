@@ -1,17 +1,17 @@
 """Sessions as objects: `client.sessions.create(...)` gives one that knows its id, and that `with` deletes."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 
-from .errors import SESSION_FAILED, SESSION_NOT_READY, NotFound, OnMemOSError, SessionFailed, Unavailable
+from .errors import SESSION_UNCHANGED, NotFound, OnMemOSError, SessionUnchanged
 from .faces import AsyncContext, Blocking, BlockingContext, fact, iteration_giving, operation, operation_giving
+from .jobs import AsyncJobs, Jobs
 from .operations import Operations
+from .paths import SERVICE_WAIT_S
+from .settling import FAILED, RUNNING, SUSPENDED, WAIT_S, failure, looks, running
 from .shapes import ConnectionDict, DeletedDict, ExecutionDict, SessionDict, SessionSpecDict
 from .shells import AsyncShell, Shell
-
-WAIT_S = 300.0
-FIRST_LOOK_S = 0.25
-LONGEST_LOOK_S = 2.0
 
 
 class SessionFace:
@@ -31,8 +31,38 @@ class SessionFace:
 
     @fact
     def status(self) -> str:
-        """As it was last seen: provisioning, running, suspended, deleting or failed; `refresh` looks again."""
+        """As last seen: provisioning, running, suspending, suspended, moving or failed; `refresh` looks again."""
         return self._info["status"]
+
+    @fact
+    def provider(self) -> str:
+        """Where it is, as last seen: cloud_run, gke or workstations."""
+        return self._info["provider"]
+
+    @fact
+    def expires_at(self) -> datetime | None:
+        """When its time is up, as last seen; None while it is suspended: its time stands still."""
+        return _moment(self._info["expires_at"])
+
+    @fact
+    def suspended_at(self) -> datetime | None:
+        """Since when it is suspended; None: it is not."""
+        return _moment(self._info.get("suspended_at"))
+
+    @fact
+    def ttl_left_seconds(self) -> float | None:
+        """What will be left of its time when it is resumed; None while it is not suspended."""
+        return self._info.get("ttl_left_seconds")
+
+    @fact
+    def long_lived(self) -> bool:
+        """Whether it was made to stay for long."""
+        return bool(self._info.get("long_lived"))
+
+    @fact
+    def auto_resume(self) -> bool:
+        """Whether a command resumes it when it is suspended."""
+        return bool(self._info.get("auto_resume"))
 
     @fact
     def info(self) -> SessionDict:
@@ -74,9 +104,57 @@ class SessionFace:
 
     @operation
     async def wait(self, timeout: float = WAIT_S) -> SessionDict:
-        """Wait until the session runs, `timeout` seconds at most. Raises SessionFailed, Unavailable, NotFound."""
-        async for info in looks(self._operations, self._info, timeout):
-            self._info = info
+        """Wait until the session runs, `timeout` seconds at most.
+
+        Raises SessionFailed, SessionSuspended (it does not run by itself), Unavailable, NotFound.
+        """
+        if self.status == SUSPENDED:
+            await self.refresh()  # somebody may have resumed it
+        await self._settle(timeout)
+        return running(self._info, timeout)
+
+    @operation
+    async def suspend(self, wait: float = WAIT_S) -> SessionDict:
+        """Let the session rest: its files are kept, its processes end, its TTL stands still, and little is paid.
+
+        Returns when it is suspended, or after `wait` seconds with what it is then; 0 does not wait. `info["details"]`
+        says in `notice` what was ended. Raises NotFound, Conflict, SessionUnchanged (it runs on).
+        """
+        await self._turn(self._operations.suspend_session(self.id, wait=_at_once(wait)), wait)
+        return self._done("suspended", self.status != RUNNING)
+
+    @operation
+    async def resume(self, wait: float = WAIT_S) -> SessionDict:
+        """Start the session again, with its files, where it was.
+
+        Returns when it runs, or after `wait` seconds with what it is then; 0 does not wait. Raises NotFound, Conflict,
+        SessionFailed, SessionUnchanged (it is still suspended).
+        """
+        await self._turn(self._operations.resume_session(self.id, wait=_at_once(wait)), wait)
+        return self._done("resumed", self.status != SUSPENDED)
+
+    @operation
+    async def move(self, provider: str, wait: float = WAIT_S) -> SessionDict:
+        """Take the session to another provider: cloud_run, gke or workstations. Id and files stay, processes end.
+
+        Returns when it runs there, or after `wait` seconds with what it is then; 0 does not wait. Raises NotFound,
+        BadRequest (that provider cannot have it), Conflict, SessionUnchanged (it runs on where it was).
+        """
+        await self._turn(self._operations.move_session(self.id, provider, wait=_at_once(wait)), wait)
+        return self._done(f"moved to {provider}", self.status != RUNNING or self.provider == provider)
+
+    @operation
+    async def update(
+        self,
+        *,
+        ttl_minutes: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        auto_resume: bool | None = None,
+    ) -> SessionDict:
+        """Change what is given; everything is as in the client's update_session. Raises NotFound, BadRequest."""
+        self._info = await self._operations.update_session(
+            self.id, ttl_minutes=ttl_minutes, labels=labels, auto_resume=auto_resume
+        )
         return self._info
 
     @operation
@@ -93,6 +171,25 @@ class SessionFace:
     async def _leave(self, exc: BaseException | None) -> None:
         await leave(self.delete, exc, self.id)
 
+    async def _turn(self, asked: Awaitable[SessionDict], wait_s: float) -> None:
+        """Until it is what was asked for, or is not to be; `wait_s` seconds in all."""
+        clock = self._operations._link.clock  # noqa: SLF001
+        began = clock()
+        self._info = await asked
+        await self._settle(wait_s - (clock() - began))
+
+    async def _settle(self, timeout_s: float) -> None:
+        async for info in looks(self._operations, self._info, timeout_s):
+            self._info = info
+
+    def _done(self, what: str, is_done: bool) -> SessionDict:
+        if self.status == FAILED:
+            raise failure(self._info)
+        if not is_done:
+            reason = self._info["details"].get("notice") or "no reason is given"
+            raise SessionUnchanged(409, f"{self.id} could not be {what}: {reason}", SESSION_UNCHANGED)
+        return self._info
+
 
 class AsyncSession(SessionFace, AsyncContext):
     """A session whose calls are awaited; `async with` deletes it at its end, also when the body raised.
@@ -101,6 +198,11 @@ class AsyncSession(SessionFace, AsyncContext):
         print((await session.execute("python --version"))["stdout"])
     """
 
+    @property
+    def jobs(self) -> AsyncJobs:
+        """Commands that outlive a request: `create`, `list`, `get`."""
+        return AsyncJobs(self._operations, self.id)
+
 
 class Session(BlockingContext, SessionFace):
     """A session whose calls block; `with` deletes it at its end, also when the body raised.
@@ -108,6 +210,11 @@ class Session(BlockingContext, SessionFace):
     with client.sessions.create(template="python", namespace="demo", user="me") as session:
         print(session.execute("python --version")["stdout"])
     """
+
+    @property
+    def jobs(self) -> Jobs:
+        """Commands that outlive a request: `create`, `list`, `get`."""
+        return Jobs(self._core.jobs)
 
 
 class SessionsFace:
@@ -160,24 +267,6 @@ class Sessions(Blocking, SessionsFace):
     """Sessions as objects whose calls block."""
 
 
-async def looks(operations: Operations, session: SessionDict, timeout_s: float) -> AsyncGenerator[SessionDict, None]:
-    """A session as it is now and again, until it runs. Raises SessionFailed, Unavailable, NotFound."""
-    clock, sleep = operations._link.clock, operations._link.transport.sleep  # noqa: SLF001
-    deadline, pause_s = clock() + timeout_s, FIRST_LOOK_S
-    while session["status"] != "running":
-        if session["status"] == "failed":
-            reason = session.get("error") or "no reason is given"
-            raise SessionFailed(409, f"{session['id']} failed: {reason}", SESSION_FAILED)
-        left_s = deadline - clock()
-        if left_s <= 0:
-            detail = f"{session['id']} is {session['status']} after {timeout_s:g} s"
-            raise Unavailable(503, detail, SESSION_NOT_READY)
-        await sleep(min(pause_s, left_s))
-        pause_s = min(2 * pause_s, LONGEST_LOOK_S)
-        session = await operations.get_session(session["id"])
-        yield session
-
-
 async def leave(delete: Callable[[], Awaitable[object]], exc: BaseException | None, session_id: str) -> None:
     """Delete at the end of a block. What the block raised is never hidden; that the session is gone is fine."""
     try:
@@ -188,3 +277,12 @@ async def leave(delete: Callable[[], Awaitable[object]], exc: BaseException | No
         if exc is None:
             raise
         exc.add_note(f"{session_id} could not be deleted either: {failure}")
+
+
+def _at_once(wait_s: float) -> float:
+    """What of the waiting the service does in the call itself."""
+    return min(wait_s, SERVICE_WAIT_S)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -34,7 +34,8 @@ class StorageDict(TypedDict, total=False):
 class SessionOptionsDict(TypedDict, total=False):
     """What may be asked for. `ttl_minutes` is 1 or more, 60 if not given.
 
-    `idle_timeout_minutes`: how long nothing may run and nobody be connected before the session ends.
+    `idle_timeout_minutes`: how long nothing may run and nobody be connected before the session ends. `auto_resume`:
+    whether a command resumes the session when it is suspended.
     """
 
     provider: str
@@ -42,6 +43,7 @@ class SessionOptionsDict(TypedDict, total=False):
     env: Mapping[str, str]
     labels: Mapping[str, str]
     long_lived: bool
+    auto_resume: bool
     needs_ssh: bool
     expected_duration_minutes: int
     resources: ResourcesDict
@@ -68,7 +70,11 @@ class SessionStorageDict(TypedDict):
 
 
 class SessionDict(TypedDict):
-    """A session. `status`: provisioning, running, suspended, deleting or failed. Times are ISO 8601 in UTC."""
+    """A session. Times are ISO 8601 in UTC.
+
+    `status`: provisioning, running, suspending, suspended, moving, deleting or failed. While it is suspended,
+    `expires_at` is None and `ttl_left_seconds` is what will be left of its time when it is resumed.
+    """
 
     id: str
     provider: str
@@ -82,7 +88,11 @@ class SessionDict(TypedDict):
     template: str
     labels: dict[str, str]
     created_at: str
-    expires_at: str
+    expires_at: str | None
+    suspended_at: NotRequired[str | None]
+    ttl_left_seconds: NotRequired[float | None]
+    long_lived: NotRequired[bool]
+    auto_resume: NotRequired[bool]
     error: NotRequired[str | None]
     idle_timeout_minutes: NotRequired[int | None]
     storage: NotRequired[SessionStorageDict]
@@ -110,7 +120,8 @@ class ConnectionDict(TypedDict):
     """How to reach the session's agent without the service between.
 
     `url`: the agent's; None where there is no way to it. `websocket`: of its shell. `ticket`: opens this session until
-    `expires_at`, as often as wanted in a header, once in a URL. `ssh`: None where the provider has none.
+    `expires_at`, as often as wanted in a header, once in a URL. `ssh`: a `host`, and the `command` that leads there;
+    None where the provider has none.
     """
 
     url: str | None
@@ -192,6 +203,38 @@ class ExecutionDict(TypedDict):
     timed_out: NotRequired[bool]
     truncated: NotRequired[bool]
     duration_ms: NotRequired[float]
+
+
+class JobDict(TypedDict):
+    """A job. `state`: pending, running, succeeded, failed, cancelled or timed_out.
+
+    `command` or `argv` is what it runs. `timeout` is in seconds, for each of its `attempts`. `error`: why it could not
+    run, or was ended. `stdout`, `stderr`: the newest 1 MiB of each, `truncated` where one was longer; not in a list.
+    """
+
+    id: str
+    session_id: str
+    state: str
+    command: NotRequired[str | None]
+    argv: NotRequired[list[str] | None]
+    timeout: float
+    retries: int
+    attempts: int
+    returncode: int | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    error: str | None
+    stdout: NotRequired[str]
+    stderr: NotRequired[str]
+    truncated: NotRequired[bool]
+
+
+class JobPageDict(TypedDict):
+    """Some jobs of a session; `next_page_token` leads to the next page, None on the last."""
+
+    jobs: list[JobDict]
+    next_page_token: str | None
 
 
 class ShellResultDict(ExecutionDict):

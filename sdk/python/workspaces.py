@@ -5,7 +5,8 @@ from typing import Unpack
 
 from .faces import Blocking, fact, operation, operation_giving, scope_giving
 from .operations import Operations
-from .sessions import WAIT_S, leave, looks
+from .sessions import leave
+from .settling import WAIT_S, looks, running
 from .shapes import ExecutionDict, SessionDict, SessionOptionsDict
 from .shells import AsyncShell, Shell
 
@@ -77,7 +78,7 @@ class WithWorkspaces(Operations):
         try:
             async for look in looks(self, info, WAIT_S):
                 info = look
-            yield AsyncWorkspace(self, info)
+            yield AsyncWorkspace(self, running(info, WAIT_S))
         except BaseException as exc:
             await self._removed(workspace_id, exc)
             raise
