@@ -71,7 +71,7 @@ class Bubblewrap:
             stack.callback(os.close, hold)
             given = tuple(arguments.descriptors)
             arguments.descriptors.append(lifeline)
-            self._child = await Child.start(argv, stdin=lifeline, pass_fds=given, env={})
+            self._child = await Child.start(argv, stdin=lifeline, pass_fds=given, env={}, sink=spec.log)
             while arguments.descriptors:
                 os.close(arguments.descriptors.pop())
             self._init = Watched(await _child_pid(info))

@@ -19,22 +19,47 @@ from infra.sandbox import dropper
 from infra.sandbox.folders import Folders, Root
 from infra.sandbox.local import LocalRuntime
 from infra.sandbox.processes import Child
-from infra.sandbox.spec import INSIDE_ID, SOCKETS, WORKSPACE, ContainerSpec, SandboxError, SandboxUnavailable
+from infra.sandbox.python import LAUNCHER_FOLDER
+from infra.sandbox.spec import (
+    AGENT_SOCKET,
+    ATTENDANT_SOCKET,
+    INSIDE_ID,
+    SOCKETS,
+    WORKSPACE,
+    Attendance,
+    ContainerSpec,
+    SandboxError,
+    SandboxUnavailable,
+)
 
 AGENT_PORT = 8080
 COMMAND_TIMEOUT_S = 60.0  # a start may pull nothing: images are built or pulled beforehand
 _ENGINE_TIMEOUT_S = 10.0
 _CHUNK = 65_536
+_INSIDE = Path(__file__).parent / "inside"
 _BRIDGE = (
     "import os, socket, sys, threading\n"
     "s = socket.socket(socket.AF_UNIX)\n"
-    f"s.connect('{SOCKETS}/agent.sock')\n"
+    "s.connect(sys.argv[1])\n"
     "def up():\n"
     "    while data := os.read(0, 65536): s.sendall(data)\n"
     "    s.shutdown(socket.SHUT_WR)\n"
     "threading.Thread(target=up, daemon=True).start()\n"
     "while data := s.recv(65536): os.write(1, data)\n"
 )
+# The first of them starts the attendant: an image's own entry point knows nothing of it.
+_ATTENDED_BRIDGE = (
+    "import fcntl, os, subprocess, sys, time\n"
+    "with open(sys.argv[1] + '.lock', 'w') as lock:\n"
+    "    fcntl.flock(lock, fcntl.LOCK_EX)\n"
+    "    if not os.path.exists(sys.argv[1]):\n"
+    f"        attendant = ['python3', '-I', '-S', '{LAUNCHER_FOLDER}/attendant.py', sys.argv[1]]\n"
+    "        null = subprocess.DEVNULL\n"
+    "        subprocess.Popen(attendant, stdin=null, stdout=null, stderr=null, start_new_session=True)\n"
+    "    for _ in range(500):\n"
+    "        if os.path.exists(sys.argv[1]): break\n"
+    "        time.sleep(0.01)\n"
+) + _BRIDGE
 
 
 def run_arguments(spec: ContainerSpec, container: str, tag: str, workspace: Path) -> list[str]:
@@ -48,8 +73,13 @@ def run_arguments(spec: ContainerSpec, container: str, tag: str, workspace: Path
         "--pids-limit", str(limits.processes), "--ulimit", f"fsize={limits.file_size_bytes}",
         "--tmpfs", f"/tmp:rw,exec,nosuid,nodev,mode=1777,size={limits.memory_bytes // 2}",  # noqa: S108 - inside
         "--tmpfs", f"{SOCKETS}:rw,nosuid,nodev,mode=0700,uid={INSIDE_ID},gid={INSIDE_ID}",
-        "--volume", f"{workspace}:{WORKSPACE}:rw",
     ]  # fmt: skip
+    if all(mount.target != WORKSPACE for mount in spec.mounts):
+        arguments += ["--volume", f"{workspace}:{WORKSPACE}:rw"]
+    if spec.attendance is not Attendance.NONE:
+        arguments += ["--volume", f"{_INSIDE}:{LAUNCHER_FOLDER}:ro"]
+    if spec.attendance in (Attendance.STDIN, Attendance.TTY):
+        arguments += ["--interactive"]
     for mount in spec.mounts:
         arguments += ["--volume", f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"]
     if spec.egress:
@@ -91,10 +121,13 @@ class Docker:
         arguments = run_arguments(self._spec, self._container, self._tag, self._folders.workspace)
         stack.push_async_callback(_docker_quietly, self._program, "rm", "--force", self._container)
         environment = {**os.environ, **agent_environment(self._spec)}
-        self._child = await Child.start((self._program, *arguments), env=environment)
-        # Bound outside the folder that local.LocalContainer watches: here the session never had it in hand.
+        self._child = await Child.start((self._program, *arguments), env=environment, sink=self._spec.log)
+        # Bound outside the folder that local.LocalContainer watches: here the session never had them in hand.
         server = await asyncio.start_unix_server(self._carry, self._folders.agent_socket)
         stack.push_async_callback(_closed, server)
+        if self._spec.attendance is not Attendance.NONE:
+            server = await asyncio.start_unix_server(self._carry_to_attendant, self._folders.attendant_socket)
+            stack.push_async_callback(_closed, server)
 
     def terminate(self) -> None:
         if self._child is not None and not self._child.ended:
@@ -120,7 +153,8 @@ class Docker:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, SandboxError), contextlib.closing(writer):
             async with AsyncExitStack() as stack:
-                there, back = await (self._by_port() if self._spec.egress else self._by_exec(stack))
+                by_port = self._spec.egress
+                there, back = await (self._by_port() if by_port else self._by_exec(stack, _BRIDGE, AGENT_SOCKET))
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_copy(reader, back))
                     group.create_task(_copy(there, writer))
@@ -132,11 +166,22 @@ class Docker:
             self._address = (host, int(port))
         return await asyncio.open_connection(*self._address)
 
-    async def _by_exec(self, stack: AsyncExitStack) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _carry_to_attendant(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, SandboxError), contextlib.closing(writer):
+            async with AsyncExitStack() as stack:
+                there, back = await self._by_exec(stack, _ATTENDED_BRIDGE, ATTENDANT_SOCKET)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(_copy(reader, back))
+                    group.create_task(_copy(there, writer))
+
+    async def _by_exec(
+        self, stack: AsyncExitStack, bridge: str, socket: str
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            self._program, "exec", "--interactive", self._container, "python3", "-c", _BRIDGE, stdin=pipe, stdout=pipe
-        )
+            self._program, "exec", "--interactive", self._container, "python3", "-c", bridge, socket,
+            stdin=pipe, stdout=pipe,
+        )  # fmt: skip
         stack.push_async_callback(_reaped, process)
         assert process.stdout is not None  # noqa: S101 - asked for above
         assert process.stdin is not None  # noqa: S101 - likewise

@@ -43,35 +43,42 @@ class Folders:
     def agent_socket(self) -> Path:
         return self.sockets / "agent.sock"
 
+    @property
+    def attendant_socket(self) -> Path:
+        return self.sockets / "attendant.sock"
+
     def make(self, mounts: tuple[Mount, ...] = ()) -> None:
         """Create what is missing, with empty sockets.
 
         Raises SandboxError: a socket path is too long, a mount is where the session put something else.
         """
-        check_socket_path(self.agent_socket)
+        check_socket_path(self.attendant_socket)
         self.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.state.chmod(0o700)
-        _make_mount_points(((WORKSPACE, self.workspace), *((m.target, m.source) for m in mounts)))
+        _make_mount_points({WORKSPACE: self.workspace, **{m.target: m.source for m in mounts}})
         delete_tree(self.sockets)
         self.shared.mkdir(mode=0o700, parents=True)
         self.sockets.chmod(0o700)
 
-    async def publish_agent_socket(self) -> None:
-        """Once the agent listens, give its socket a name that the session cannot replace; runs until cancelled.
+    async def publish(self, name: str) -> None:
+        """Once somebody inside listens, give that socket a name that the session cannot replace; runs until cancelled.
 
         The session could put a symbolic link to some other socket of this host where its own was. A hard link to the
         very socket, kept outside its view, cannot be redirected.
         """
         loop = asyncio.get_running_loop()
         soon = loop.time() + _SOON_S
-        inside = self.shared / self.agent_socket.name
-        while True:
-            with contextlib.suppress(OSError):
-                os.link(inside, self.agent_socket, follow_symlinks=False)
-                if stat.S_ISSOCK(self.agent_socket.lstat().st_mode):
-                    return
-                self.agent_socket.unlink()
+        while not self._published(name):  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(_POLL_S if loop.time() < soon else _SLOW_POLL_S)
+
+    def _published(self, name: str) -> bool:
+        outside = self.sockets / name
+        with contextlib.suppress(OSError):
+            os.link(self.shared / name, outside, follow_symlinks=False)
+            if stat.S_ISSOCK(outside.lstat().st_mode):
+                return True
+            outside.unlink()
+        return False
 
 
 class Root:
@@ -118,10 +125,10 @@ class Root:
                 yield folder
 
 
-def _make_mount_points(shown: tuple[tuple[str, Path], ...]) -> None:
+def _make_mount_points(shown: dict[str, Path]) -> None:
     """Where a mount lies within another one, make its folder there: bubblewrap would follow a session's links."""
-    for target, _ in shown[1:]:
-        around = [(t, s) for t, s in shown if target.startswith(f"{t}/")]
+    for target in shown:
+        around = [(t, s) for t, s in shown.items() if target.startswith(f"{t}/")]
         if not around:
             continue
         outer, source = max(around, key=lambda pair: len(pair[0]))

@@ -65,7 +65,7 @@ class Gvisor:
         gate, go = os.pipe()
         try:
             argv = ("/bin/sh", "-c", script, "sh", *command)
-            self._child = await Child.start(argv, stdin=gate)
+            self._child = await Child.start(argv, stdin=gate, sink=self._spec.log)
             allowed = _with_overhead(self._spec.limits)
             group = await self._machine.groups.limit(self._spec.name, allowed, self._child.pid)
             stack.push_async_callback(group.remove)

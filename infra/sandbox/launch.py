@@ -13,7 +13,8 @@ def launch(spec: ContainerSpec, interpreter: Interpreter, egress: Egress, data_b
     numbers = f"{limits.processes + OVERHEAD_PROCESSES}:{limits.file_size_bytes}:{data_bytes}"
     # -I and -S: nothing of the session's own Python set-up may run in the agent; it also starts faster.
     python = [interpreter.executable, "-I", "-S", "-X", "utf8"]
-    return [*python, f"{LAUNCHER_FOLDER}/launcher.py", numbers, str(egress.forward_port), *spec.command]
+    launcher = [*python, f"{LAUNCHER_FOLDER}/launcher.py"]
+    return [*launcher, numbers, str(egress.forward_port), spec.attendance.value, *spec.command]
 
 
 def variables(spec: ContainerSpec, interpreter: Interpreter, egress: Egress) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from infra.sandbox.folders import Folders, Root, delete_tree
-from infra.sandbox.spec import ContainerSpec, SandboxError, SandboxStartFailed, check_name, check_spec
+from infra.sandbox.spec import Attendance, ContainerSpec, SandboxError, SandboxStartFailed, check_name, check_spec
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,11 @@ class Process(Protocol):
 class LocalContainer:
     """One container; it leaves its runtime only once started."""
 
-    def __init__(self, name: str, folders: Folders, process: Process) -> None:
-        self.name = name
+    def __init__(self, spec: ContainerSpec, folders: Folders, process: Process) -> None:
+        self.name = spec.name
         self.socket = folders.agent_socket
+        self.attendant = folders.attendant_socket
+        self._attended = spec.attendance is not Attendance.NONE
         self.facts = process.facts
         self._folders = folders
         self._process = process
@@ -62,8 +64,9 @@ class LocalContainer:
                 why = str(exc) or f"not started in {START_TIMEOUT_S:.0f} s"
                 raise SandboxStartFailed(f"container {self.name}: {why}. {self.log_tail().strip()}".strip()) from exc
             raise
-        publishing = running_task(self._folders.publish_agent_socket(), f"socket of {self.name}")
-        await self._stack.enter_async_context(publishing)
+        for socket in (self.socket, self.attendant) if self._attended else (self.socket,):
+            publishing = running_task(self._folders.publish(socket.name), f"{socket.name} of {self.name}")
+            await self._stack.enter_async_context(publishing)
         self._over = asyncio.create_task(self._until_over(), name=f"container {self.name}")
 
     @property
@@ -132,7 +135,7 @@ class LocalRuntime:
                 raise SandboxError(f"container {spec.name} already runs")
             folders = self._root.of(spec.name)
             await asyncio.to_thread(folders.make, spec.mounts)
-            container = LocalContainer(spec.name, folders, self._isolate(spec, folders))
+            container = LocalContainer(spec, folders, self._isolate(spec, folders))
             await container.start()
             self._running[spec.name] = container
             self.facts = container.facts

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from infra.sandbox.spec import Sink
+
 LOG_TAIL_BYTES = 16_384
 _READ_BYTES = 65_536
 
@@ -28,10 +30,13 @@ class LogTail:
 class Child:
     """A child process whose stdout and stderr end in a log tail; its owner awaits `finish` or calls `kill`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: LogTail) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: LogTail, sink: Sink | None) -> None:
         self._process = process
         self._log = log
-        self._reader = asyncio.create_task(self._read(), name=f"log of {process.pid}")
+        self._sink = sink
+        streams = (("stdout", process.stdout), ("stderr", process.stderr))
+        reading = [self._read(name, stream) for name, stream in streams if stream is not None]
+        self._reader = asyncio.gather(*(asyncio.create_task(r, name=f"log of {process.pid}") for r in reading))
 
     @classmethod
     async def start(
@@ -41,18 +46,19 @@ class Child:
         stdin: int = asyncio.subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
-        log: LogTail | None = None,
+        sink: Sink | None = None,
     ) -> "Child":
+        """`sink` gets all output, each stream by itself."""
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.STDOUT if sink is None else asyncio.subprocess.PIPE,
             pass_fds=pass_fds,
             env=env,
             start_new_session=True,  # a Ctrl-C in the terminal is the stack's to handle
         )
-        return cls(process, log or LogTail())
+        return cls(process, LogTail(), sink)
 
     @property
     def pid(self) -> int:
@@ -83,11 +89,11 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    async def _read(self) -> None:
-        stream = self._process.stdout
-        assert stream is not None  # noqa: S101 - asked for above
+    async def _read(self, name: str, stream: asyncio.StreamReader) -> None:
         while data := await stream.read(_READ_BYTES):
             self._log.add(data)
+            if self._sink is not None:
+                self._sink.add(name, data)
 
 
 class Watched:

@@ -131,7 +131,8 @@ def writable(spec: ContainerSpec, workspace: Path, sockets: Path) -> Iterator[En
     yield Directory("/var/lib")
     yield Symlink("/var/tmp", "../tmp")  # noqa: S108 - inside
     yield Symlink("/var/run", "../run")
-    yield Bind(str(workspace), WORKSPACE, read_only=False, private=True)
+    if all(mount.target != WORKSPACE for mount in spec.mounts):
+        yield Bind(str(workspace), WORKSPACE, read_only=False, private=True)
     yield Bind(str(sockets), SOCKETS, read_only=False, private=True)
     for mount in spec.mounts:
         yield Bind(str(mount.source), mount.target, read_only=mount.read_only, private=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ GIB = 1 << 30
 WORKSPACE = "/workspace"
 SOCKETS = "/run/onmemos"
 AGENT_SOCKET = f"{SOCKETS}/agent.sock"
+ATTENDANT_SOCKET = f"{SOCKETS}/attendant.sock"
 EGRESS_SOCKET = f"{SOCKETS}/egress.sock"
 INSIDE_ID = 1000  # uid and gid of the session's user inside, as in the cloud images
 
@@ -52,11 +54,31 @@ class Limits:
     file_size_bytes: int = 4 * GIB
 
 
+class Attendance(StrEnum):
+    """Whether somebody inside serves exec and dial (see attendance.py), and what the command has as its input.
+
+    Other than that the input is empty; only a container without a `command` of its own needs none (Docker has PLAIN).
+    """
+
+    NONE = "none"
+    PLAIN = "plain"
+    STDIN = "stdin"  # a pipe that `attach` writes to
+    TTY = "tty"  # a terminal; what is printed there is standard output
+
+
+class Sink(Protocol):
+    """Takes everything a container prints."""
+
+    def add(self, stream: str, data: bytes) -> None:
+        """`stream` is "stdout" or "stderr". Called on the event loop: it must not block."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container. An empty `command` means the image's own: the workspace agent.
 
-    `image` is a reference; only Docker has images, the other kinds show this machine's system read-only.
+    `image` is a reference; only Docker has images, the other kinds show this machine's system read-only. A mount at
+    /workspace takes the place of the folder that the container would have there. `log` gets the whole output.
     """
 
     name: str
@@ -66,6 +88,8 @@ class ContainerSpec:
     limits: Limits = Limits()
     egress: bool = True
     command: tuple[str, ...] = ()
+    attendance: Attendance = Attendance.NONE
+    log: Sink | None = None
 
 
 class Container(Protocol):
@@ -77,6 +101,10 @@ class Container(Protocol):
     @property
     def socket(self) -> Path:
         """The agent's Unix socket on the host; it appears once the agent listens."""
+
+    @property
+    def attendant(self) -> Path:
+        """The attendant's, where the container is attended."""
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -1,7 +1,9 @@
 """The first program inside a container: sets the limits, starts the egress forwarder, becomes the agent or command.
 
-argv: LIMITS EGRESS_PORT [COMMAND…]. LIMITS is `processes:file_bytes:data_bytes`, 0 = unlimited; EGRESS_PORT 0 = no
-forwarder. Without COMMAND it runs the agent in this very process, which saves a second interpreter start.
+argv: LIMITS EGRESS_PORT ATTENDANCE [COMMAND…]. LIMITS is `processes:file_bytes:data_bytes`, 0 = unlimited; EGRESS_PORT
+0 = no forwarder. ATTENDANCE: none, plain, stdin or tty; all but none start the attendant, the last two give COMMAND an
+input that the attendant holds. Without COMMAND it runs the agent in this very process, which saves a second
+interpreter start.
 The agent's packages are put on sys.path here, so no PYTHONPATH is left for the session's commands to inherit.
 """
 
@@ -18,7 +20,8 @@ def main(arguments: list[str]) -> int:
     _check_lifeline()
     processes, file_bytes, data_bytes = map(int, arguments[0].split(":"))
     port = int(arguments[1])
-    command = arguments[2:]
+    attendance = arguments[2]
+    command = arguments[3:]
     _limit(resource.RLIMIT_FSIZE, file_bytes)
     _limit(resource.RLIMIT_DATA, data_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -26,7 +29,10 @@ def main(arguments: list[str]) -> int:
     _limit(resource.RLIMIT_NPROC, processes)
     if port and os.fork() == 0:
         _forward(port)
+    if attendance != "none":
+        _attend(attendance)
     if command:
+        _default_signals()
         try:
             os.execvp(command[0], command)  # noqa: S606 - the command is the caller's own
         except OSError as exc:
@@ -67,6 +73,61 @@ def _forward(port: int) -> None:
         forwarder.serve(port, "/run/onmemos/egress.sock")
     finally:
         os._exit(1)
+
+
+def _attend(attendance: str) -> None:
+    """Start the attendant as nobody's child: the command must not find one that it did not start."""
+    ours = theirs = -1
+    if attendance == "tty":
+        ours, theirs = os.openpty()
+    elif attendance == "stdin":
+        theirs, ours = os.pipe()
+    between = os.fork()
+    if between == 0:
+        if os.fork() == 0:
+            if theirs >= 0:
+                os.close(theirs)
+            _serve(ours, tty=attendance == "tty")
+        os._exit(0)
+    os.waitpid(between, 0)
+    if theirs < 0:
+        return
+    os.close(ours)
+    if attendance == "tty":
+        import fcntl
+        import termios
+
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2) if attendance == "tty" else (0,):
+        os.dup2(theirs, fd)
+    os.close(theirs)
+
+
+def _serve(ours: int, *, tty: bool) -> None:
+    sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - as above
+    try:
+        import listening  # type: ignore[import-not-found]
+
+        listener = listening.bind("/run/onmemos/attendant.sock")
+        with open("/proc/self/comm", "w") as name:  # noqa: PTH123
+            name.write("attendant")
+        if ours < 0:
+            listening.wait(listener)
+        import attendant  # type: ignore[import-not-found]
+        import console  # type: ignore[import-not-found]
+
+        attendant.Attendant(listener, console.Console(ours, tty=tty) if ours >= 0 else None).serve()
+    finally:
+        os._exit(1)
+
+
+def _default_signals() -> None:
+    """Python ignores these two, and what is ignored stays so in the program that this one becomes."""
+    import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum
+
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
 
 
 def _agent() -> int:

@@ -1,0 +1,18 @@
+"""The socket of an attendant, which is there before the rest of its code is loaded: most containers need only that."""
+
+import _socket
+import os
+import select
+
+
+def bind(path: str) -> _socket.socket:
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o666)  # noqa: PTH101, S103 - the folder says who comes near
+    listener.listen(64)
+    return listener
+
+
+def wait(listener: _socket.socket) -> None:
+    """Until somebody connects."""
+    select.select([listener], [], [])
