@@ -16,12 +16,17 @@ from functions.list_keys import list_keys
 from functions.list_sessions import list_sessions
 from functions.list_templates import list_templates
 from functions.list_workspaces import list_workspaces
+from functions.move_session import move_session
 from functions.plan_session import plan_session
 from functions.provision_session import provision_session
+from functions.resume_session import resume_session
 from functions.revoke_key import revoke_key
 from functions.run_python import run_python
 from functions.run_shell import run_shell
+from functions.stop_session import stop_session
+from functions.suspend_session import suspend_session
 from functions.teardown_session import teardown_session
+from functions.transfer_session import transfer_session
 from functions.update_session import update_session
 from shared.logs import configure
 
@@ -44,11 +49,16 @@ __all__ = [
     "list_sessions",
     "list_templates",
     "list_workspaces",
+    "move_session",
     "plan_session",
     "provision_session",
+    "resume_session",
     "revoke_key",
     "run_python",
     "run_shell",
+    "stop_session",
+    "suspend_session",
     "teardown_session",
+    "transfer_session",
     "update_session",
 ]

@@ -4,11 +4,11 @@ from typing import Any
 
 from shared.answers import session_json
 from shared.http import Call, endpoint
-from shared.schemas import MAX_WAIT_S, CreateQuery, CreateSession
+from shared.schemas import MAX_WAIT_S, CreateSession, WaitQuery
 from shared.wiring import Services
 
 
-@endpoint("POST", "/v1/sessions", status=201, body=CreateSession, query=CreateQuery, timeout_s=MAX_WAIT_S + 60)
+@endpoint("POST", "/v1/sessions", status=201, body=CreateSession, query=WaitQuery, timeout_s=MAX_WAIT_S + 60)
 async def create_session(call: Call, app: Services) -> dict[str, Any]:
     """Create a session, and wait up to `wait` seconds until it runs."""
     key = call.headers.get("idempotency-key")

@@ -4,12 +4,12 @@ from typing import Any
 
 from shared.answers import session_json
 from shared.http import Call, endpoint
-from shared.schemas import MAX_WAIT_S, CreateQuery, CreateWorkspace
+from shared.schemas import MAX_WAIT_S, CreateWorkspace, WaitQuery
 from shared.wiring import Services
 
 
 @endpoint(
-    "POST", "/v1/cloudrun/workspaces", status=201, body=CreateWorkspace, query=CreateQuery, timeout_s=MAX_WAIT_S + 60
+    "POST", "/v1/cloudrun/workspaces", status=201, body=CreateWorkspace, query=WaitQuery, timeout_s=MAX_WAIT_S + 60
 )
 async def create_workspace(call: Call, app: Services) -> dict[str, Any]:
     """Create a workspace on Cloud Run, and wait up to `wait` seconds until it runs."""

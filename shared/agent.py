@@ -1,7 +1,7 @@
 """Client of the workspace agent: the Protocol, and HTTP behind it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +37,25 @@ class Agents(Protocol):
 
         Raises WorkspaceUnreachable or WorkspaceExhausted (nothing was run), WorkspaceLost (nobody knows if it ran),
         InvalidRequest (the agent's complaint, such as a folder that does not exist).
+        """
+
+    async def freeze(self, session: Session, lease_s: float) -> int:
+        """Let all processes of the session stand still, and refuse new ones; how many there are. Again renews it.
+
+        They go on by themselves after `lease_s` seconds. Raises WorkspaceUnreachable, WorkspaceLost.
+        """
+
+    async def thaw(self, session: Session) -> None:
+        """Let them go on. Raises as `freeze`."""
+
+    def archive(self, session: Session) -> AsyncIterator[bytes]:
+        """The work folder as a tar. Raises WorkspaceUnreachable, and WorkspaceLost when it breaks off."""
+
+    async def restore(self, session: Session, restore_id: str, tar: AsyncIterator[bytes]) -> None:
+        """Put a tar in the place of what is in the work folder; once, however often a restore of this id is tried.
+
+        Raises WorkspaceUnreachable, WorkspaceLost, WorkspaceExhausted (there is no room), and what `tar` raises: then
+        it is not complete, and trying again begins anew.
         """
 
 

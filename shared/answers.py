@@ -9,7 +9,7 @@ from typing import Any
 from shared import names, prices
 from shared.choice import SSH_PROVIDERS
 from shared.creation import Plan
-from shared.models import ApiKey, Connection, Execution, Page, Position, Resources, Session
+from shared.models import NEVER, ApiKey, Connection, Execution, Page, Position, Resources, Session, State
 from shared.templates import Template
 
 
@@ -26,15 +26,25 @@ def session_json(session: Session) -> dict[str, Any]:
         "ssh": session.provider in SSH_PROVIDERS,
         "details": {**session.details, "boots": session.boots},
         "created_at": _timestamp(session.created_at),
-        "expires_at": _timestamp(session.expires_at),
+        "expires_at": None if session.expires_at == NEVER else _timestamp(session.expires_at),
+        "suspended_at": _suspended_at(session),
+        "ttl_left_seconds": session.ttl_left and round(session.ttl_left.total_seconds(), 3),
         "template": session.template,
         "labels": dict(session.labels),
         "idle_timeout_minutes": session.idle_timeout_minutes,
+        "long_lived": session.long_lived,
+        "auto_resume": session.auto_resume,
         "storage": _storage_json(session),
     }
     if session.error is not None:
         answer["error"] = session.error
     return answer
+
+
+def _suspended_at(session: Session) -> str | None:
+    if session.state is not State.SUSPENDED or session.turned_at is None:
+        return None
+    return _timestamp(session.turned_at)
 
 
 def _storage_json(session: Session) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
@@ -24,6 +25,14 @@ DELETED_AT_ONCE = 8  # the client keeps ten connections
 PAGE = 1000  # as many as Cloud Storage lists at once: cloud.google.com/storage/docs/json_api/v1/objects/list
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an object holds now; `crc32c` in base64, as Cloud Storage says it."""
+
+    size_bytes: int
+    crc32c: str
+
+
 class Buckets(Protocol):
     """Every method may raise ProviderUnavailable and can be repeated."""
 
@@ -38,6 +47,21 @@ class Buckets(Protocol):
 
     def session_ids(self) -> AsyncIterator[str]:
         """The session ids of all buckets that have a name of ours."""
+
+    async def write(self, bucket: str, name: str, chunks: AsyncIterator[bytes]) -> Written:
+        """Write an object, in the place of one that is there: whole or not at all. Raises what `chunks` raises, too."""
+
+    def read(self, bucket: str, name: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """An object's bytes from `start` on, at most `length` of them; none where there is no such object."""
+
+    async def size(self, bucket: str, name: str) -> int | None:
+        """An object's size in bytes; None: there is no such object."""
+
+    async def list(self, bucket: str, prefix: str) -> list[tuple[str, int]]:
+        """(name, size in bytes) of the objects whose name begins so, by name; none where there is no such bucket."""
+
+    async def remove(self, bucket: str, name: str) -> None:
+        """Remove an object; one that is gone is not an error."""
 
 
 class CloudStorage:

@@ -14,6 +14,7 @@ from shared.keys import OPERATORS_TENANT
 from shared.models import AUTO, Caller, Idempotency, ProviderName, Resources, Session, SessionSpec, State, Storage
 from shared.ports import Ports
 from shared.providers.base import Wanted
+from shared.tasks import first_look
 from shared.templates import Template
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -166,12 +167,6 @@ class Creation:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
-
-
-def first_look(session: Session, now: datetime) -> datetime | None:
-    """When to see whether the session is idle; None: it may be."""
-    timeout = session.idle_timeout_minutes
-    return None if timeout is None else now + timedelta(minutes=timeout)
 
 
 def _idempotency(caller: Caller, spec: SessionSpec, key: str, draft: Session) -> Idempotency:

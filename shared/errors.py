@@ -66,6 +66,15 @@ class SessionNotFound(OnMemOSError):
         super().__init__("Session not found")
 
 
+class JobNotFound(OnMemOSError):
+    """The session has no such job."""
+
+    code = "job_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Job not found")
+
+
 class RouteNotFound(OnMemOSError):
     """The function was called with a path that is not its own."""
 
@@ -88,6 +97,12 @@ class SessionFailed(OnMemOSError):
     """The session could not be provisioned, so nothing can run in it."""
 
     code = "session_failed"
+
+
+class SessionSuspended(OnMemOSError):
+    """The session is suspended and is not one that a command resumes. Nothing was run."""
+
+    code = "session_suspended"
 
 
 class SessionNotReady(OnMemOSError):
@@ -124,6 +139,12 @@ class QuotaExceeded(OnMemOSError):
     """The project has no room for another workspace; the message is the cloud's own."""
 
     code = "quota_exceeded"
+
+
+class TooManyJobs(QuotaExceeded):
+    """The session has as many unfinished jobs as one may have. Nothing was started."""
+
+    code = "too_many_jobs"
 
 
 class ProvisioningFailed(OnMemOSError):

@@ -8,6 +8,7 @@ from shared.models import Session, State
 from shared.pauses import Pauses
 from shared.ports import Ports
 from shared.providers.base import Condition, Health
+from shared.turns import suspended, told_of
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ class Liveness:
     async def verified(self, session: Session) -> Session:
         """A session that says `running` is asked whether it is: a restart shows as provisioning, a loss as failed.
 
+        One that its platform stopped is suspended where that keeps its files, and lost where it does not.
         The answer is for showing, not for writing: a restart passes by itself and is not recorded as a state.
         """
         if session.state is not State.RUNNING:
@@ -28,15 +30,18 @@ class Liveness:
         try:
             boot_id = await self.ports.agents.boot_id(session)
         except WorkspaceUnreachable as silence:
-            condition = await self._condition(session)
+            condition = await self.condition(session)
             if condition.health is Health.GONE:
-                return await self._lost(session, condition.reason)
+                return await self.lose(session, condition.reason)
+            if condition.health is Health.STOPPED:
+                return await self._stopped(session, condition.reason)
             reason = condition.reason or str(silence)
             details = {**session.details, "notice": f"the workspace is restarting: {reason}"}
             return replace(session, state=State.PROVISIONING, details=details)
         return await self.note_boot(session, boot_id)
 
-    async def _condition(self, session: Session) -> Condition:
+    async def condition(self, session: Session) -> Condition:
+        """What its provider says of its workspace; STARTING where nobody knows."""
         try:
             return await self.ports.providers[session.provider].inspect(session.id)
         except ProviderUnavailable as exc:
@@ -64,9 +69,19 @@ class Liveness:
                 if not await pauses.next():
                     raise
 
-    async def _lost(self, session: Session, reason: str) -> Session:
-        failed = session.moved(State.FAILED, error=f"the workspace was lost: {reason}")
+    async def lose(self, session: Session, reason: str) -> Session:
+        """Its workspace is gone, and so is the session. Raises ProviderUnavailable."""
+        return await self._written(session.moved(State.FAILED, error=f"the workspace was lost: {reason}"))
+
+    async def _stopped(self, session: Session, reason: str) -> Session:
+        if not self.ports.providers[session.provider].keeps_files(session):
+            return await self.lose(session, reason)
+        now = self.ports.clock()
+        turn = replace(session, turn=session.turn + 1, turned_at=now)
+        return await self._written(told_of(suspended(turn, now), f"suspended by its platform: {reason}"))
+
+    async def _written(self, session: Session) -> Session:
         try:
-            return await self.ports.store.update(failed)
+            return await self.ports.store.update(session)
         except WriteConflict:
             return await self.ports.store.get(session.id)

@@ -22,6 +22,16 @@ def service_name(session: str) -> str:
     return SERVICE_PREFIX + session
 
 
+def job_name(job: str) -> str:
+    """The Cloud Run job of a job. Job ids are short: with a run's suffix it stays below Cloud Run's 63 characters."""
+    return SERVICE_PREFIX + job
+
+
+def job_folder(job: str) -> str:
+    """The folder of a job in its session's bucket: what its objects' names begin with, without a slash at its end."""
+    return f".onmemos/jobs/{job}"
+
+
 def bucket_name(session: str) -> str:
     """The bucket of a session: `onmemos-<id without ws->`, as the contract shows it."""
     return SERVICE_PREFIX + session.removeprefix(SESSION_PREFIX)
@@ -41,7 +51,7 @@ def task_name(session: str, step: str, generation: int | str) -> str:
 
 def session_of_task(task: str) -> str | None:
     """The session whose task this is; None when the name is not one of ours."""
-    ours = re.fullmatch(r"[0-9a-f]{8}-(ws-.+)-(provision|expire|teardown)-[^-]+", task)
+    ours = re.fullmatch(r"[0-9a-f]{8}-(ws-.+)-(provision|expire|teardown|suspend|move)-[^-]+", task)
     return ours[1] if ours else None
 
 

@@ -1,12 +1,12 @@
 """What a crash between two writes can leave behind, found and put right. Safe to run at any time and more than once."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared import names
-from shared.models import State
+from shared.models import Session, State
 from shared.ports import Ports
 from shared.steps import Steps
 
@@ -19,6 +19,8 @@ class Deed(StrEnum):
     """What was done, or with `dry_run` would have been."""
 
     PROVISION = "enqueue provision"
+    SUSPEND = "enqueue suspend"
+    MOVE = "enqueue move"
     TEARDOWN = "enqueue teardown"
     EXPIRE = "expire"
     DELETE_WORKSPACE = "delete workspace"
@@ -62,13 +64,8 @@ class Reconciler:
             if age < STUCK_AFTER:
                 continue
             reason = f"{session.state} for {int(age.total_seconds())} s"
-            if session.state is State.PROVISIONING:
-                yield (
-                    Action(Deed.PROVISION, session.id, reason),
-                    _bind(self.ports.tasks.provision, session, attempt),
-                )
-            else:
-                yield Action(Deed.TEARDOWN, session.id, reason), _bind(self.ports.tasks.teardown, session, attempt)
+            deed, enqueue = self._steps[session.state]
+            yield Action(deed, session.id, reason), _bind(enqueue, session, attempt)
 
     async def _overdue(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
         async for session in self.ports.store.expired(now - OVERDUE_AFTER):
@@ -82,8 +79,13 @@ class Reconciler:
     async def _orphans(self) -> "AsyncIterator[tuple[Action, _Do]]":
         for name, provider in self.ports.providers.items():
             async for batch in _batched(provider.session_ids()):
-                for session_id in await self._gone(batch):
-                    action = Action(Deed.DELETE_WORKSPACE, f"{name}/{session_id}", "its session is gone")
+                sessions = await self._known(batch)
+                for session_id in batch:
+                    session = sessions.get(session_id)
+                    if session is not None and name in (session.provider, session.target):
+                        continue
+                    reason = "its session is gone" if session is None else f"its session moved to {session.provider}"
+                    action = Action(Deed.DELETE_WORKSPACE, f"{name}/{session_id}", reason)
                     yield action, _bind(provider.delete, session_id)
         async for batch in _batched(self.ports.buckets.session_ids()):
             for session_id in await self._unkept(await self._gone(batch)):
@@ -95,6 +97,17 @@ class Reconciler:
             if session_id in gone:
                 action = Action(Deed.DELETE_TASK, task_name.rpartition("/")[2], "its session is gone")
                 yield action, _bind(self.ports.tasks.delete, task_name)
+
+    @property
+    def _steps(self) -> "Mapping[State, tuple[Deed, Callable[[Session, str], Awaitable[None]]]]":
+        """What leads on from a state that a session is on its way from."""
+        tasks = self.ports.tasks
+        return {
+            State.PROVISIONING: (Deed.PROVISION, tasks.provision),
+            State.SUSPENDING: (Deed.SUSPEND, tasks.suspend),
+            State.MOVING: (Deed.MOVE, tasks.move),
+            State.DELETING: (Deed.TEARDOWN, tasks.teardown),
+        }
 
     async def _spent_keys(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
         if await self.ports.store.has_spent_idempotency(now):
@@ -108,10 +121,13 @@ class Reconciler:
         return {session_id for bucket, session_id in buckets.items() if bucket not in kept}
 
     async def _gone(self, session_ids: list[str]) -> set[str]:
-        known: set[str] = set()
+        return set(session_ids) - (await self._known(session_ids)).keys()
+
+    async def _known(self, session_ids: list[str]) -> dict[str, Session]:
+        known: dict[str, Session] = {}
         for start in range(0, len(session_ids), LOOKED_UP_AT_ONCE):
-            known |= (await self.ports.store.get_many(session_ids[start : start + LOOKED_UP_AT_ONCE])).keys()
-        return set(session_ids) - known
+            known |= await self.ports.store.get_many(session_ids[start : start + LOOKED_UP_AT_ONCE])
+        return known
 
 
 _Do = Callable[[], Awaitable[object]]

@@ -73,12 +73,13 @@ class CreateSession(CreateWorkspace):
 
     provider = Choice(AUTO, *ProviderName, load_default=AUTO)
     long_lived = Flag(load_default=False)
+    auto_resume = Flag(load_default=False)
     needs_ssh = Flag(load_default=False)
     expected_duration_minutes = Number(1, MAX_EXTENSION_MINUTES, whole=True, load_default=None, allow_none=True)
 
 
-class CreateQuery(Strict):
-    """The query of the calls that create."""
+class WaitQuery(Strict):
+    """The query of the calls that wait for a session to arrive at a state."""
 
     wait = Number(0, MAX_WAIT_S, text=True, load_default=30.0)
 
@@ -123,12 +124,23 @@ class UpdateSession(Strict):
 
     ttl_minutes = Number(1, MAX_EXTENSION_MINUTES, whole=True, load_default=None)
     labels = Labels(load_default=None)
+    auto_resume = Flag(load_default=None)
 
     @post_load
     def _model(self, data: dict[str, Any], **_: Any) -> Changes:
-        if data["ttl_minutes"] is None and data["labels"] is None:
-            raise ValidationError("got {}, wanted ttl_minutes or labels")
+        if all(value is None for value in data.values()):
+            raise ValidationError("got {}, wanted ttl_minutes, labels or auto_resume")
         return Changes(**data)
+
+
+class MoveSession(Strict):
+    """The body of POST /v1/sessions/{id}/move, as the provider."""
+
+    provider = Choice(*ProviderName, required=True)
+
+    @post_load
+    def _model(self, data: dict[str, Any], **_: Any) -> ProviderName:
+        return ProviderName(data["provider"])
 
 
 def _line(**options: Any) -> Text:
@@ -197,7 +209,8 @@ class ExecuteCommand(Strict):
 
 
 class Step(Strict):
-    """The body of a task: which session, and for expiry which generation."""
+    """The body of a task: which session, for expiry which generation, and which turn for what suspends or moves."""
 
     session_id = Text("a session's id", re.compile(r"ws-[a-z0-9-]{1,60}"), required=True)
     generation = Number(1, 2**53, whole=True, load_default=0)
+    turn = Number(1, 2**53, whole=True, load_default=0)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.creation import Creation, Plan, first_look
+from shared.creation import Creation, Plan
 from shared.errors import (
     ProviderUnavailable,
     SessionFailed,
     SessionNotFound,
     SessionNotReady,
+    SessionSuspended,
     WorkspaceUnreachable,
     WriteConflict,
 )
@@ -29,23 +30,31 @@ from shared.models import (
     SessionSpec,
     State,
 )
+from shared.moving import Moving
 from shared.pauses import Pauses
 from shared.ports import Ports
 from shared.steps import Steps
+from shared.suspension import Suspension
+from shared.tasks import first_look
+from shared.turns import MAX_WRITE_TRIES
 
 log = logging.getLogger(__name__)
 
 EXECUTE_WAIT_S = 60.0  # how long a command waits for its session to start; a service rarely takes more than 20 s
-MAX_WRITE_TRIES = 8
+ON_THE_WAY = frozenset({State.PROVISIONING, State.SUSPENDING, State.MOVING})
 VERIFIED_AT_ONCE = 32  # agents asked at the same time when a page of sessions is listed
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What to change of a session; None leaves it. The TTL is from now; labels take the place of those before."""
+    """What to change of a session; None leaves it. Labels take the place of those before.
+
+    The TTL is from now, and of a suspended session from when it is resumed.
+    """
 
     ttl_minutes: int | None = None
     labels: Mapping[str, str] | None = None
+    auto_resume: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ class Sessions:
 
         Raises InvalidRequest, Forbidden, IdempotencyConflict, ProviderUnavailable (then nothing was created).
         """
-        return await self._settled(await self._creation.create(caller, spec, idempotency_key), wait_s)
+        return await self._arrived(await self._creation.create(caller, spec, idempotency_key), wait_s)
 
     def plan(self, spec: SessionSpec) -> Plan:
         """What `create` would choose for this, without creating anything. Raises InvalidRequest as `create` does."""
@@ -94,9 +103,9 @@ class Sessions:
         return Page(tuple(s for s in sessions if where.status in (None, s.state)), page.next)
 
     async def execute(self, caller: Caller, session_id: str, command: Command) -> Execution:
-        """Run a command; waits up to EXECUTE_WAIT_S for a session that is starting or restarting.
+        """Run a command; waits up to EXECUTE_WAIT_S for a session that is starting, restarting or moving.
 
-        Raises SessionNotFound, SessionFailed, SessionNotReady, and what Agents.execute raises.
+        Raises SessionNotFound, SessionFailed, SessionSuspended, SessionNotReady, and what Agents.execute raises.
         """
         session = await self.opened(caller, session_id)
         pauses = Pauses(EXECUTE_WAIT_S, self.ports.sleep)
@@ -104,19 +113,18 @@ class Sessions:
             try:
                 execution = await self.ports.agents.execute(session, command)
             except WorkspaceUnreachable:
-                seen = await self._liveness.verified(session)
-                if seen.state is State.FAILED:
-                    raise SessionFailed(f"session {session.id} failed: {seen.error}") from None
+                await self._liveness.verified(session)
                 if not await pauses.next():
                     raise
+                session = await self.opened(caller, session_id)  # it may have failed, moved or been suspended
             else:
                 await self._liveness.note_boot(session, execution.boot_id)
                 return execution
 
     async def opened(self, caller: Caller, session_id: str) -> Session:
-        """The session once it runs; waits up to EXECUTE_WAIT_S for one that is starting.
+        """The session once it runs; waits up to EXECUTE_WAIT_S for one that is on its way there.
 
-        Raises SessionNotFound, SessionFailed, SessionNotReady.
+        Raises SessionNotFound, SessionFailed, SessionSuspended, SessionNotReady.
         """
         return await self._running(await self._visible(caller, session_id))
 
@@ -164,6 +172,27 @@ class Sessions:
             return await self._liveness.verified(session)
         raise ProviderUnavailable(f"session {session_id} kept changing while it was updated")
 
+    async def suspend(self, caller: Caller, session_id: str, *, wait_s: float = 0.0) -> Session:
+        """Stop it and keep its files, until it is resumed; its TTL stands still. Waits up to `wait_s` for that.
+
+        Raises SessionNotFound, SessionFailed, SessionNotReady, ProviderUnavailable.
+        """
+        session = await self._arrived(await self._visible(caller, session_id), wait_s)
+        return await self._arrived(await Suspension(self.ports).suspend(session), wait_s)
+
+    async def resume(self, caller: Caller, session_id: str, *, wait_s: float = 0.0) -> Session:
+        """Start it again with its files. Raises as `suspend`."""
+        session = await self._arrived(await self._visible(caller, session_id), wait_s)
+        return await self._arrived(await Suspension(self.ports).resume(session), wait_s)
+
+    async def move(self, caller: Caller, session_id: str, target: ProviderName, *, wait_s: float = 0.0) -> Session:
+        """Carry it with its files to another provider, or leave it as it is where that cannot start it.
+
+        Raises as `suspend`, and InvalidRequest: the other provider cannot have such a session.
+        """
+        session = await self._arrived(await self._visible(caller, session_id), wait_s)
+        return await self._arrived(await Moving(self.ports).move(session, target), wait_s)
+
     async def delete(self, caller: Caller, session_id: str) -> Session:
         """From now on the session is gone for everybody; its resources follow. Raises SessionNotFound."""
         await self._visible(caller, session_id)
@@ -194,17 +223,23 @@ class Sessions:
         return session
 
     async def _running(self, session: Session) -> Session:
-        session = await self._settled(session, EXECUTE_WAIT_S)
-        if session.state is State.FAILED:
-            raise SessionFailed(f"session {session.id} failed: {session.error}")
-        if session.state is not State.RUNNING:
-            raise SessionNotReady(f"session {session.id} is still {session.state} after {EXECUTE_WAIT_S:g} s")
-        return session
+        session = await self._arrived(session, EXECUTE_WAIT_S)
+        if session.state is State.SUSPENDED and session.auto_resume:
+            session = await self._arrived(await Suspension(self.ports).resume(session), EXECUTE_WAIT_S)
+        match session.state:
+            case State.RUNNING:
+                return session
+            case State.FAILED:
+                raise SessionFailed(f"session {session.id} failed: {session.error}")
+            case State.SUSPENDED:
+                why = session.details.get("notice", "suspended")
+                raise SessionSuspended(f"session {session.id} is suspended ({why}): resume it first")
+        raise SessionNotReady(f"session {session.id} is still {session.state} after {EXECUTE_WAIT_S:g} s")
 
-    async def _settled(self, session: Session, wait_s: float) -> Session:
-        """Wait until it is no longer provisioning, at most `wait_s`. Raises SessionNotFound: deleted meanwhile."""
+    async def _arrived(self, session: Session, wait_s: float) -> Session:
+        """Wait until it is no longer on its way to another state, at most `wait_s`. Raises SessionNotFound."""
         pauses = Pauses(wait_s, self.ports.sleep)
-        while session.state is State.PROVISIONING and await pauses.next():
+        while session.state in ON_THE_WAY and await pauses.next():
             session = await self.ports.store.get(session.id)
         if session.state is State.DELETING:
             raise SessionNotFound
@@ -214,6 +249,10 @@ class Sessions:
 def _changed(session: Session, changes: Changes, now: datetime) -> Session:
     if changes.labels is not None:
         session = replace(session, labels=changes.labels)
+    if changes.auto_resume is not None:
+        session = replace(session, auto_resume=changes.auto_resume)
+    if changes.ttl_minutes is not None and session.state is State.SUSPENDED:
+        return replace(session, ttl_left=timedelta(minutes=changes.ttl_minutes))
     if changes.ttl_minutes is not None:
         expires_at = now + timedelta(minutes=changes.ttl_minutes)
         session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)

@@ -1,28 +1,28 @@
 """The steps that Cloud Tasks delivers: at least once, in any order, after a crash at any line."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared import names
 from shared.errors import (
+    OnMemOSError,
     ProviderUnavailable,
     ProvisioningFailed,
     QuotaExceeded,
     WorkspaceUnreachable,
     WriteConflict,
 )
-from shared.liveness import Liveness
+from shared.launch import Launch
 from shared.models import Session, State
 from shared.ports import Ports
+from shared.removal import Removal
+from shared.snapshots import Snapshots
+from shared.turns import MAX_WRITE_TRIES, TRANSIENT, is_due, suspended, told_of
 
 log = logging.getLogger(__name__)
 
-PROVISION_DEADLINE = timedelta(minutes=15)  # transient faults are retried for so long, then the session has failed
-FIRST_ANSWER_S = 60.0  # the platform says that a workspace is ready; its address may need a moment more
 NAME_LASTS = timedelta(seconds=2)  # the second of its creation, and one for clocks that differ
 ASKED_AGAIN = timedelta(minutes=1)  # a workspace that restarts answers by then
-MAX_WRITE_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,22 @@ class Steps:
         if session is None or session.state is not State.PROVISIONING:
             return
         try:
-            bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id)
-            env = self._environment(session, bucket)
-            imaged = session if session.image else replace(session, image=self._image_of(session))
-            workspace = await self.ports.providers[session.provider].create(imaged, env, bucket)
-            ready = replace(session, url=workspace.url, details={**session.details, **workspace.details})
-            boot_id = await Liveness(self.ports).first_boot(ready, FIRST_ANSWER_S)
+            started = await Launch(self.ports).start(session)
         except (ProvisioningFailed, QuotaExceeded) as exc:
-            await self._fail(session, str(exc))
+            await self._not_started(session, exc)
             return
-        except (ProviderUnavailable, WorkspaceUnreachable) as exc:
-            if self.ports.clock() - session.created_at < PROVISION_DEADLINE:
-                raise ProviderUnavailable(str(exc)) from exc
-            await self._fail(session, str(exc))
+        except TRANSIENT as exc:
+            if is_due(session, self.ports.clock()):
+                await self._not_started(session, exc)
+            else:
+                await self._try_again(session, exc)
             return
         try:
-            await self.ports.store.update(ready.moved(State.RUNNING, boot_id=boot_id))
-        except WriteConflict:
-            current = await self.ports.stored(session_id)
-            if current is None or current.state is State.DELETING:
-                # It was deleted while it started; its teardown may have come too early to find what was just made.
-                await self._remove_resources(session)
-            elif current.state is State.PROVISIONING:
-                raise ProviderUnavailable(f"session {session_id} was changed while it started") from None
+            await self.ports.store.update(started.moved(State.RUNNING, ttl_left=None, snapshot=None))
+        except WriteConflict as exc:
+            await self._try_again(session, exc)
             return
+        await Snapshots(self.ports).forget(session, session.snapshot)
         log.info("session running", extra={"session_id": session.id, "provider": session.provider})
 
     async def expire(self, session_id: str, generation: int) -> None:
@@ -69,15 +61,17 @@ class Steps:
         Early or stale deliveries see that and do nothing or come back.
         """
         session = await self.ports.stored(session_id)
-        if session is None or session.expiry_generation != generation or session.state is State.DELETING:
+        if session is None or session.expiry_generation != generation:
+            return
+        if session.state in {State.SUSPENDED, State.DELETING}:
             return
         now = self.ports.clock()
         idle_at = await self._idle_at(session, now)
-        if session.expires_at > now and (idle_at is None or idle_at > now):
+        if not session.is_over_at(now) and (idle_at is None or idle_at > now):
             await self.ports.tasks.expire(session, now, idle_at)
             return
         await self.begin_deletion(session_id)
-        why = "its time is up" if session.expires_at <= now else "it was idle"
+        why = "its time is up" if session.is_over_at(now) else "it was idle"
         log.info("session expired", extra={"session_id": session_id, "reason": why})
 
     async def teardown(self, session_id: str) -> None:
@@ -88,7 +82,7 @@ class Steps:
         session = await self.ports.stored(session_id)
         if session is None or session.state is not State.DELETING:
             return
-        await self._remove_resources(session)
+        await Removal(self.ports).resources(session)
         await self.ports.tasks.forget(session, self.ports.clock())
         # Names hold the second of creation. While that lasts the document keeps its name from being given again.
         young_s = (session.created_at + NAME_LASTS - self.ports.clock()).total_seconds()
@@ -130,32 +124,36 @@ class Steps:
             return now + ASKED_AGAIN
         return now + timeout - idle
 
+    async def _try_again(self, session: Session, why: OnMemOSError) -> None:
+        """Raises ProviderUnavailable, but not for a session that was deleted: its teardown may have come too early."""
+        current = await self.ports.stored(session.id)
+        if current is None or current.state is State.DELETING:
+            await Removal(self.ports).resources(session)
+        elif current.state is State.PROVISIONING:
+            raise ProviderUnavailable(f"session {session.id} does not run yet: {why}") from why
+
+    async def _not_started(self, session: Session, exc: OnMemOSError) -> None:
+        if session.ttl_left is None:
+            await self._fail(session, str(exc))
+        else:
+            await self._stay_suspended(session, str(exc))
+
     async def _fail(self, session: Session, error: str) -> None:
         """Nothing is left behind first, then it is said: a crash in between tries to start it again."""
-        await self._remove_resources(replace(session, storage=replace(session.storage, keep=False)))
-        if session.storage.keep:
-            await self.ports.store.forget_kept(names.bucket_name(session.id))
+        await Removal(self.ports).of_failed(session)
         try:
             await self.ports.store.update(session.moved(State.FAILED, error=error))
         except WriteConflict:
             return  # deleted meanwhile; its teardown finds nothing, and that is fine
         log.warning("session failed", extra={"session_id": session.id, "error": error})
 
-    async def _remove_resources(self, session: Session) -> None:
-        await self.ports.providers[session.provider].delete(session.id)
-        if session.storage.bucket is None and not session.storage.keep:
-            await self.ports.buckets.delete(session.id)  # after the workspace, which has it mounted
-
-    def _image_of(self, session: Session) -> str:
-        """For documents of before images were recorded."""
-        return next((one.image for one in self.ports.templates if one.name == session.template), "")
-
-    def _environment(self, session: Session, bucket: str) -> dict[str, str]:
-        return {
-            **session.env,
-            "WORKSPACE_ID": session.id,
-            "NAMESPACE": session.namespace,
-            "USER": session.user,
-            "BUCKET_NAME": bucket,
-            "ONMEMOS_TICKET_KEYS": self.ports.tickets.public_keys(),
-        }
+    async def _stay_suspended(self, session: Session, error: str) -> None:
+        """What keeps its files stays, wherever those are."""
+        await self.ports.providers[session.provider].stop(session.id)
+        stays = told_of(suspended(session, self.ports.clock()), f"not resumed: {error}")
+        try:
+            await self.ports.store.update(stays)
+        except WriteConflict as exc:
+            await self._try_again(session, exc)
+            return
+        log.warning("session not resumed", extra={"session_id": session.id, "error": error})

@@ -24,12 +24,20 @@ TIMEOUT_S = 10.0
 BLIPS = if_exception_type(exceptions.ServiceUnavailable)
 # Tasks have names, so a call that is repeated does nothing twice; a caller of the API waits for this.
 CALL: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": AsyncRetry(BLIPS, initial=0.1, maximum=1.0, timeout=5.0)}
-DISPATCH_DEADLINE_S = 600  # longer than the longest step: a service that takes Cloud Run's four minutes to start
+# Longer than the step: a service that takes Cloud Run's four minutes to start, or gigabytes of files to carry. At most
+# 30 minutes: cloud.google.com/tasks/docs/creating-http-target-tasks
+DISPATCH_DEADLINE_S = {"provision": 1800, "expire": 600, "teardown": 600, "suspend": 1800, "move": 1800}
 HORIZON = timedelta(days=29)  # Cloud Tasks schedules at most 30 days ahead; a day for clocks and retries
 
 IDLE_STEP_S = 10  # idle timeouts are minutes long
 
-FUNCTIONS = {"provision": "provision_session", "expire": "expire_session", "teardown": "teardown_session"}
+FUNCTIONS = {
+    "provision": "provision_session",
+    "expire": "expire_session",
+    "teardown": "teardown_session",
+    "suspend": "stop_session",
+    "move": "transfer_session",
+}
 
 
 class Tasks(Protocol):
@@ -44,6 +52,12 @@ class Tasks(Protocol):
     async def teardown(self, session: Session, attempt: str = "1") -> None:
         """Remove everything of the session now."""
 
+    async def suspend(self, session: Session, attempt: str = "1") -> None:
+        """Stop the session's workspace now: its turn is this one."""
+
+    async def move(self, session: Session, attempt: str = "1") -> None:
+        """Carry the session to its target now: its turn is this one."""
+
     async def forget(self, session: Session, now: datetime) -> None:
         """Take back what is scheduled for the session."""
 
@@ -56,7 +70,7 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CloudTasksSettings:
-    """`queue` holds `{step}` (provision, expire, teardown); `function_url` holds `{function}`.
+    """`queue` holds `{step}` (those of FUNCTIONS); `function_url` holds `{function}`.
 
     `service_account` signs the pushes: the only caller the task functions accept.
     """
@@ -86,6 +100,12 @@ class CloudTasks:
 
     async def teardown(self, session: Session, attempt: str = "1") -> None:
         await self._create("teardown", session, attempt, {})
+
+    async def suspend(self, session: Session, attempt: str = "1") -> None:
+        await self._create("suspend", session, f"{session.turn}_{attempt}", {"turn": session.turn})
+
+    async def move(self, session: Session, attempt: str = "1") -> None:
+        await self._create("move", session, f"{session.turn}_{attempt}", {"turn": session.turn})
 
     async def forget(self, session: Session, now: datetime) -> None:
         expiry = _expiry_id(session, next_hop(session, now))
@@ -122,7 +142,7 @@ class CloudTasks:
                 body=json.dumps({"session_id": session.id, **extra}).encode(),
                 oidc_token=tasks_v2.OidcToken(service_account_email=self._settings.service_account, audience=url),
             ),
-            dispatch_deadline={"seconds": DISPATCH_DEADLINE_S},
+            dispatch_deadline={"seconds": DISPATCH_DEADLINE_S[step]},
         )
         if at is not None:
             task.schedule_time = at
@@ -147,6 +167,12 @@ def next_hop(session: Session, now: datetime) -> datetime:
     while hop <= now:
         hop += HORIZON
     return min(hop, session.expires_at)
+
+
+def first_look(session: Session, now: datetime) -> datetime | None:
+    """When to see whether the session is idle; None: it may be."""
+    timeout = session.idle_timeout_minutes
+    return None if timeout is None else now + timedelta(minutes=timeout)
 
 
 def _rounded_up(at: datetime) -> datetime:

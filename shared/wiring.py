@@ -16,9 +16,11 @@ from shared.config import Settings
 from shared.identity import TaskIdentity
 from shared.keys import Keys
 from shared.models import ProviderName
+from shared.moving import Moving
 from shared.ports import Ports
 from shared.sessions import Sessions
 from shared.steps import Steps
+from shared.suspension import Suspension
 from shared.templates import Template, Templates
 from shared.tickets import Tickets
 
@@ -64,6 +66,14 @@ class Services:
     @cached_property
     def steps(self) -> Steps:
         return Steps(self.ports)
+
+    @cached_property
+    def suspension(self) -> Suspension:
+        return Suspension(self.ports)
+
+    @cached_property
+    def moving(self) -> Moving:
+        return Moving(self.ports)
 
     @cached_property
     def ports(self) -> Ports:

@@ -1,11 +1,15 @@
 """In-memory ports for the use cases. Each passes the contract tests of the adapter that it stands for."""
 
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import google_crc32c
+
 from shared import names
+from shared.buckets import Written
 from shared.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -226,6 +230,12 @@ class MemoryTasks:
     async def teardown(self, session: Session, attempt: str = "1") -> None:
         self._add(names.task_name(session.id, "teardown", attempt), "teardown", session)
 
+    async def suspend(self, session: Session, attempt: str = "1") -> None:
+        self._add(names.task_name(session.id, "suspend", f"{session.turn}_{attempt}"), "suspend", session, session.turn)
+
+    async def move(self, session: Session, attempt: str = "1") -> None:
+        self._add(names.task_name(session.id, "move", f"{session.turn}_{attempt}"), "move", session, session.turn)
+
     async def forget(self, session: Session, now: datetime) -> None:
         self.queued.pop(self._expiry(session), None)
 
@@ -244,12 +254,12 @@ class MemoryTasks:
         """What is queued, by step."""
         return [step for step, _, _ in self.queued.values()]
 
-    def _add(self, name: str, step: str, session: Session) -> None:
+    def _add(self, name: str, step: str, session: Session, number: int | None = None) -> None:
         if self.fault:
             raise self.fault
         if name not in self.used:
             self.used.add(name)
-            self.queued[name] = (step, session.id, session.expiry_generation)
+            self.queued[name] = (step, session.id, session.expiry_generation if number is None else number)
 
     @staticmethod
     def _expiry(session: Session) -> str:
@@ -258,11 +268,16 @@ class MemoryTasks:
 
 @dataclass
 class MemoryBuckets:
-    """Buckets by session, and `others` by name. `fault` is raised by the next call only."""
+    """Buckets by session, and `others` by name, with their objects. `fault` is raised by the next call only.
+
+    `write_fault` is raised by every write while it is set.
+    """
 
     made: set[str] = field(default_factory=set)
     fault: Exception | None = None
     others: set[str] = field(default_factory=set)
+    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    write_fault: Exception | None = None
 
     async def exists(self, name: str) -> bool:
         return name in self.others or name in map(names.bucket_name, self.made)
@@ -275,6 +290,32 @@ class MemoryBuckets:
     async def delete(self, session_id: str) -> None:
         self._fail_once()
         self.made.discard(session_id)
+        bucket = names.bucket_name(session_id)
+        self.objects = {key: content for key, content in self.objects.items() if key[0] != bucket}
+
+    async def write(self, bucket: str, name: str, chunks: AsyncIterator[bytes]) -> Written:
+        content = b"".join([chunk async for chunk in chunks])
+        if self.write_fault:
+            raise self.write_fault
+        self.objects[bucket, name] = content
+        checksum = google_crc32c.Checksum(content)
+        return Written(len(content), base64.b64encode(checksum.digest()).decode())
+
+    async def read(self, bucket: str, name: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        content = self.objects.get((bucket, name), b"")[start:]
+        if content[:length]:
+            yield content[:length]
+
+    async def size(self, bucket: str, name: str) -> int | None:
+        content = self.objects.get((bucket, name))
+        return None if content is None else len(content)
+
+    async def list(self, bucket: str, prefix: str) -> list[tuple[str, int]]:
+        found = [(name, len(content)) for (where, name), content in self.objects.items() if where == bucket]
+        return sorted(pair for pair in found if pair[0].startswith(prefix))
+
+    async def remove(self, bucket: str, name: str) -> None:
+        self.objects.pop((bucket, name), None)
 
     async def session_ids(self) -> AsyncIterator[str]:
         for session_id in sorted(self.made):
@@ -357,23 +398,63 @@ class MemoryProvider:
 
 @dataclass
 class MemoryAgents:
-    """Agents that echo. `silent` sessions do not answer; `boots` overrides who answers, `idle` how long they idle."""
+    """Agents that echo, with work folders by address. `silent` sessions do not answer.
+
+    `boots` overrides who answers, `idle` how long they idle, `processes` how many run. A `frozen` one runs nothing.
+    """
 
     silent: set[str] = field(default_factory=set)
     boots: dict[str, str] = field(default_factory=dict)
     ran: list[tuple[str, Command]] = field(default_factory=list)
     idle: dict[str, float] = field(default_factory=dict)
+    processes: int = 2
+    frozen: set[str] = field(default_factory=set)
+    folders: dict[str, bytes] = field(default_factory=dict)
+    restored: list[tuple[str, str]] = field(default_factory=list)
+    archive_fault: Exception | None = None
+    restore_fault: Exception | None = None
 
     async def idle_s(self, session: Session) -> float:
         await self.boot_id(session)
         return self.idle.get(session.id, 0.0)
 
     async def boot_id(self, session: Session) -> str:
-        if session.id in self.silent:
+        if session.id in self.silent or session.url is None:
             raise WorkspaceUnreachable("silence")
         return self.boots.get(session.id, "boot-1")
 
     async def execute(self, session: Session, command: Command) -> Execution:
         boot_id = await self.boot_id(session)
+        if session.url in self.frozen:
+            raise WorkspaceUnreachable("the workspace is frozen")
         self.ran.append((session.id, command))
         return Execution(f"{command.line}\n", "", 0, timed_out=False, truncated=False, duration_ms=1.0, boot_id=boot_id)
+
+    async def freeze(self, session: Session, lease_s: float) -> int:
+        await self.boot_id(session)
+        self.frozen.add(_url(session))
+        return self.processes
+
+    async def thaw(self, session: Session) -> None:
+        await self.boot_id(session)
+        self.frozen.discard(_url(session))
+
+    async def archive(self, session: Session) -> AsyncIterator[bytes]:
+        await self.boot_id(session)
+        yield self.folders.get(_url(session), b"")
+        if self.archive_fault:
+            raise self.archive_fault
+
+    async def restore(self, session: Session, restore_id: str, tar: AsyncIterator[bytes]) -> None:
+        await self.boot_id(session)
+        content = b"".join([chunk async for chunk in tar])
+        if self.restore_fault:
+            raise self.restore_fault
+        if (_url(session), restore_id) not in self.restored:
+            self.restored.append((_url(session), restore_id))
+            self.folders[_url(session)] = content
+
+
+def _url(session: Session) -> str:
+    assert session.url is not None
+    return session.url

@@ -19,11 +19,14 @@ def _retries(attempts: int, first_s: float, longest_s: float) -> tasks_v2.RetryC
     )
 
 
-# A session that cannot be provisioned fails by itself after 15 minutes; what must go away is tried until it has gone.
+# A session that cannot be provisioned fails by itself after 15 minutes; what must go away, or must not be lost on its
+# way to another state, is tried until it has.
 STEPS = {
     "provision": _retries(100, 0.2, 10),
     "expire": _retries(UNLIMITED, 0.5, 60),
     "teardown": _retries(UNLIMITED, 0.2, 60),
+    "suspend": _retries(UNLIMITED, 0.2, 10),
+    "move": _retries(UNLIMITED, 0.2, 10),
 }
 
 

@@ -34,10 +34,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace that is up: where its agent answers, and what the session's `details` say of it."""
+    """A workspace that is up: where its agent answers, and what the session's `details` say of it.
+
+    `adopt`: it was up before the session was; its agent goes by this id and is to be given the session and its `env`
+    (again, when it was given them before). None: it was made for the session.
+    """
 
     url: str
     details: dict[str, str]
+    adopt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from shared.http import Access, Call, Route, serve
 from shared.key_schema import CreateKey
 from shared.keys import Keys, digest
 from shared.models import ApiKey, Scope
-from shared.schemas import CreateQuery, CreateSession, ExecuteCommand, ListQuery, RunPython, UpdateSession
+from shared.schemas import CreateSession, ExecuteCommand, ListQuery, RunPython, UpdateSession, WaitQuery
 from shared.wiring import Services
 from tests.fakes import START, Clock, MemoryKeys
 
 GOOD = {"namespace": "test", "user": "developer"}
-CREATE = Route("create", "POST", "/v1/sessions", Access.KEY, "", 201, CreateSession, CreateQuery)
+CREATE = Route("create", "POST", "/v1/sessions", Access.KEY, "", 201, CreateSession, WaitQuery)
 
 
 @dataclass

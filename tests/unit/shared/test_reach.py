@@ -29,7 +29,7 @@ async def test_a_connection_leads_to_the_agent_with_a_ticket_for_this_session_al
     session = await house.running()
     connection = await house.sessions.connect(ME, session.id)
     assert connection.url == session.url
-    assert connection.websocket == f"ws://workspace/{session.id}/v1/shell"
+    assert connection.websocket == f"ws://cloud_run/{session.id}/v1/shell"
     assert connection.ssh is None
     TICKETS.verify(connection.ticket, session.id)
     with pytest.raises(Unauthenticated):

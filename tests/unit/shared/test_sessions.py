@@ -19,11 +19,14 @@ from shared.errors import (
     WorkspaceUnreachable,
 )
 from shared.models import Caller, Command, Session, SessionFilter, SessionSpec, State
+from shared.moving import Moving
 from shared.ports import Ports
 from shared.providers.base import Condition, Health
 from shared.sessions import Sessions
-from shared.steps import PROVISION_DEADLINE, Steps
+from shared.steps import Steps
+from shared.suspension import Suspension
 from shared.tickets import Tickets, new_private_key
+from shared.turns import TURN_DEADLINE
 from tests.fakes import Clock, MemoryAgents, MemoryBuckets, MemoryProvider, MemoryStore, MemoryTasks
 
 ME = Caller("default", "key")
@@ -39,16 +42,19 @@ class House:
     tasks: MemoryTasks = field(default_factory=MemoryTasks)
     buckets: MemoryBuckets = field(default_factory=MemoryBuckets)
     provider: MemoryProvider = field(default_factory=MemoryProvider)
+    others: tuple[MemoryProvider, ...] = ()
     agents: MemoryAgents = field(default_factory=MemoryAgents)
 
     def __post_init__(self) -> None:
         self.slept: list[float] = []
+        self.delivers_meanwhile = False
         self.store = MemoryStore(self.clock)
-        providers: Any = {self.provider.name: self.provider}
+        providers: Any = {provider.name: provider for provider in (self.provider, *self.others)}
         self.ports = Ports(
             self.store, self.tasks, self.buckets, self.agents, providers, TICKETS, self.clock, sleep=self._sleep
         )
         self.sessions, self.steps = Sessions(self.ports), Steps(self.ports)
+        self.suspension, self.moving = Suspension(self.ports), Moving(self.ports)
 
     async def deliver(self) -> None:
         """Run what is queued and due, as Cloud Tasks would: until nothing is left; a refused task stays."""
@@ -66,6 +72,10 @@ class House:
                 await self.steps.expire(session_id, generation)
             case "teardown":
                 await self.steps.teardown(session_id)
+            case "suspend":
+                await self.suspension.step(session_id, generation)
+            case "move":
+                await self.moving.step(session_id, generation)
 
     async def running(self, spec: SessionSpec = SPEC) -> Session:
         session = await self.sessions.create(ME, spec)
@@ -77,6 +87,8 @@ class House:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        if self.delivers_meanwhile:
+            await self.deliver()
         await asyncio.sleep(0)
 
 
@@ -199,7 +211,7 @@ async def test_a_transient_fault_keeps_the_session_provisioning_and_the_task_is_
 
 async def test_a_fault_that_does_not_pass_fails_the_session_in_the_end(house: House) -> None:
     session = await house.sessions.create(ME, SPEC)
-    house.clock.advance(seconds=PROVISION_DEADLINE.total_seconds() + 1)
+    house.clock.advance(seconds=TURN_DEADLINE.total_seconds() + 1)
     house.provider.fault = ProviderUnavailable("Cloud Run is away")
     await house.steps.provision(session.id)
     failed = await house.sessions.get(ME, session.id)
