@@ -14,6 +14,8 @@ from shared.templates import Templates
 if TYPE_CHECKING:
     from shared.agent import Agents
     from shared.buckets import Buckets
+    from shared.job_runs import JobRuns
+    from shared.job_store import JobStore
     from shared.providers.base import Provider
     from shared.store import Store
     from shared.tasks import Tasks
@@ -21,10 +23,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPorts:
+    """What jobs stand on."""
+
+    store: "JobStore"
+    runs: "JobRuns"
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """One of each. `clock` gives aware UTC.
 
     `relay_url`: where the relay answers, for clients that cannot reach an agent directly; "": there is none.
+    `jobs`: None where there is no Cloud Run.
     """
 
     store: "Store"
@@ -36,6 +47,7 @@ class Ports:
     clock: Callable[[], datetime]
     templates: Templates = Templates()
     relay_url: str = ""
+    jobs: JobPorts | None = None
     sleep: Sleep = asyncio.sleep
 
     async def stored(self, session_id: str) -> Session | None:
