@@ -2,12 +2,19 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
 DEFAULT_QUEUE = "onmemos-{step}"
+DEFAULT_WORKSTATIONS_CONFIG = "onmemos-{template}"
+DEFAULT_WORKSTATIONS_URL = (
+    "https://{port}-{host}"  # cloud.google.com/workstations/docs/develop-code-using-client-libraries
+)
+CLUSTER = r"projects/[^/]+/locations/[^/]+/clusters/[^/]+"
+WORKSTATION_CLUSTER = r"projects/[^/]+/locations/[^/]+/workstationClusters/[^/]+"
 DEFAULT_DATABASE = "(default)"
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 
@@ -25,6 +32,10 @@ class Settings:
     bootstrap_key: the first API key. task_account: the service account whose pushes the task functions accept.
     templates_file: the deployment's own templates; unavailable_templates: why some cannot start, by name. relay_url:
     where the relay answers. closed_subnetwork, filestore_subnetwork: for sessions without a way out, and with NFS.
+    cloud_run_mode: what a session on Cloud Run is, a service or an instance. gke_*: providers.gke_manifests.GkeSettings
+    has them; with neither a kubeconfig nor a cluster there is no GKE. workstations_*: the cluster ("": there are no
+    workstations), the configuration, with `{template}` where there is one for each, their machine, and where a port
+    of one answers, with `{port}` and `{host}`.
     """
 
     project: str
@@ -41,6 +52,22 @@ class Settings:
     queue: str = DEFAULT_QUEUE
     workspace_account: str = ""
     closed_subnetwork: str = ""
+    cloud_run_mode: str = "service"
+    gke_kubeconfig: str = ""
+    gke_cluster: str = ""
+    gke_runtime_class: str = ""
+    gke_pod_network: bool = False
+    gke_buckets: bool = True
+    gke_service_account: str = ""
+    gke_storage_class: str = ""
+    gke_disk_gib: int = 10
+    gke_warm_pool: str = ""
+    workstations_cluster: str = ""
+    workstations_config: str = DEFAULT_WORKSTATIONS_CONFIG
+    workstations_url: str = DEFAULT_WORKSTATIONS_URL
+    workstations_cpu: int = 2
+    workstations_memory_gib: int = 8
+    workstations_host: str = ""
     firestore_database: str = DEFAULT_DATABASE
     firestore_host: str = ""
     storage_host: str = ""
@@ -65,6 +92,24 @@ class Settings:
             relay_url=read.optional("ONMEMOS_RELAY_URL").rstrip("/"),
             filestore_subnetwork=read.optional("ONMEMOS_FILESTORE_SUBNETWORK"),
             queue=read.pattern("ONMEMOS_QUEUE", "{step}", DEFAULT_QUEUE),
+            cloud_run_mode=read.choice("CLOUD_RUN_MODE", "service", "instance"),
+            gke_kubeconfig=read.optional("ONMEMOS_KUBECONFIG"),
+            gke_cluster=read.name("ONMEMOS_GKE_CLUSTER", CLUSTER, "projects/P/locations/L/clusters/C"),
+            gke_runtime_class=read.optional("ONMEMOS_GKE_RUNTIME_CLASS"),
+            gke_pod_network=read.flag("ONMEMOS_GKE_POD_NETWORK", default=False),
+            gke_buckets=read.flag("ONMEMOS_GKE_BUCKETS", default=True),
+            gke_service_account=read.optional("ONMEMOS_GKE_SERVICE_ACCOUNT"),
+            gke_storage_class=read.optional("ONMEMOS_GKE_STORAGE_CLASS"),
+            gke_disk_gib=read.number("ONMEMOS_GKE_DISK_GIB", 10),
+            gke_warm_pool=read.name("ONMEMOS_GKE_WARM_POOL", r"[^/]+/[^/]+", "namespace/pool"),
+            workstations_cluster=read.name(
+                "ONMEMOS_WORKSTATIONS_CLUSTER", WORKSTATION_CLUSTER, "projects/P/locations/L/workstationClusters/C"
+            ),
+            workstations_config=read.optional("ONMEMOS_WORKSTATIONS_CONFIG") or DEFAULT_WORKSTATIONS_CONFIG,
+            workstations_url=read.pattern("ONMEMOS_WORKSTATIONS_URL", "{host}", DEFAULT_WORKSTATIONS_URL),
+            workstations_cpu=read.number("ONMEMOS_WORKSTATIONS_CPU", 2),
+            workstations_memory_gib=read.number("ONMEMOS_WORKSTATIONS_MEMORY_GIB", 8),
+            workstations_host=read.optional("WORKSTATIONS_EMULATOR_HOST"),
             workspace_account=read.optional("ONMEMOS_WORKSPACE_ACCOUNT"),
             closed_subnetwork=read.optional("ONMEMOS_CLOSED_SUBNETWORK"),
             firestore_database=read.optional("ONMEMOS_FIRESTORE_DATABASE") or DEFAULT_DATABASE,
@@ -89,6 +134,24 @@ class _Reader:
     def pattern(self, name: str, placeholder: str, default: str = "") -> str:
         value = self.optional(name) or default
         return self._checked(name, value, lambda text: placeholder in text, f"text that holds {placeholder}")
+
+    def choice(self, name: str, *wanted: str) -> str:
+        """One of `wanted`; the first where nothing is set."""
+        value = self.optional(name) or wanted[0]
+        return self._checked(name, value, lambda text: text in wanted, " or ".join(wanted))
+
+    def name(self, name: str, form: str, wanted: str) -> str:
+        """Text of this form, or ""."""
+        value = self.optional(name)
+        return self._checked(name, value, lambda text: not text or re.fullmatch(form, text) is not None, wanted)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.optional(name).lower() or str(default).lower()
+        return self._checked(name, value, lambda text: text in {"true", "false"}, "true or false") == "true"
+
+    def number(self, name: str, default: int) -> int:
+        value = self.optional(name) or str(default)
+        return int(self._checked(name, value, re.compile("[1-9][0-9]{0,8}").fullmatch, "a whole number above 0"))
 
     def secret(self, name: str, wanted: str) -> str:
         """The variable itself, or the file that NAME_FILE names (how Secret Manager mounts one)."""
@@ -118,7 +181,7 @@ class _Reader:
         return found
 
     @staticmethod
-    def _checked(name: str, value: str, good: Callable[[str], bool], wanted: str) -> str:
+    def _checked(name: str, value: str, good: Callable[[str], object], wanted: str) -> str:
         if not good(value):
             raise ConfigError(f"{name}: got '{value}', wanted {wanted}")
         return value

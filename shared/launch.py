@@ -25,8 +25,11 @@ class Launch:
         bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id)
         imaged = session if session.image else replace(session, image=self._image_of(session))
         provider = self.ports.providers[session.provider]
-        workspace = await provider.create(imaged, self._environment(session, bucket), bucket)
+        env = self._environment(session, bucket)
+        workspace = await provider.create(imaged, env, bucket)
         ready = replace(session, url=workspace.url, details={**session.details, **workspace.details})
+        if workspace.adopt is not None:
+            await self.ports.agents.adopt(ready, workspace.adopt, env)
         boot_id = await Liveness(self.ports).first_boot(ready, FIRST_ANSWER_S)
         if session.snapshot is not None:
             await Snapshots(self.ports).load(ready, session.snapshot)

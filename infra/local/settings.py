@@ -56,7 +56,8 @@ class Ports:
     """Every port of the stack, all on 127.0.0.1; 0 takes any that is free.
 
     gateway: the API. functions: where Cloud Tasks pushes. firestore: Google's emulator. emulators: gRPC of Cloud Run,
-    Cloud Tasks and our own Firestore. storage: Cloud Storage. http: the certificates that pushes are signed with.
+    Cloud Tasks, Workstations and our own Firestore. storage: Cloud Storage. http: the certificates that pushes are
+    signed with. kubernetes: its API server. workstations: where their hosts answer.
     """
 
     gateway: int = 8080
@@ -65,6 +66,8 @@ class Ports:
     emulators: int = 8083
     storage: int = 8084
     http: int = 8085
+    kubernetes: int = 8086
+    workstations: int = 8087
 
 
 PORT_VARIABLES: Mapping[str, str] = {
@@ -74,6 +77,8 @@ PORT_VARIABLES: Mapping[str, str] = {
     "emulators": "ONMEMOS_EMULATORS_PORT",
     "storage": "ONMEMOS_STORAGE_PORT",
     "http": "ONMEMOS_HTTP_PORT",
+    "kubernetes": "ONMEMOS_KUBERNETES_PORT",
+    "workstations": "ONMEMOS_WORKSTATIONS_PORT",
 }
 ANY_PORTS = Ports(*[0] * len(PORT_VARIABLES))
 
@@ -137,6 +142,11 @@ class Settings:
     def ticket_key(self) -> Path:
         """The private key that signs tickets."""
         return self.home / "keys" / "tickets.pem"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """What kubectl takes to reach the Kubernetes emulator, and the functions."""
+        return self.home / "kubeconfig"
 
     @property
     def env_file(self) -> Path:

@@ -62,3 +62,46 @@ def test_reasons_may_be_percent_encoded_for_files_that_know_no_quotes(text: str)
 def test_reasons_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="ONMEMOS_UNAVAILABLE_TEMPLATES: got"):
         Settings.from_environment({**GOOD, "ONMEMOS_UNAVAILABLE_TEMPLATES": text})
+
+
+def test_without_their_clusters_there_is_neither_gke_nor_workstations() -> None:
+    settings = Settings.from_environment(GOOD)
+    assert (settings.gke_kubeconfig, settings.gke_cluster, settings.workstations_cluster) == ("", "", "")
+    assert settings.cloud_run_mode == "service"
+
+
+def test_the_other_providers_have_settings_of_their_own() -> None:
+    settings = Settings.from_environment(
+        {
+            **GOOD,
+            "CLOUD_RUN_MODE": "instance",
+            "ONMEMOS_GKE_CLUSTER": "projects/p/locations/us-central1/clusters/c",
+            "ONMEMOS_GKE_POD_NETWORK": "True",
+            "ONMEMOS_GKE_BUCKETS": "false",
+            "ONMEMOS_GKE_DISK_GIB": "50",
+            "ONMEMOS_GKE_WARM_POOL": "onmemos-warm/{template}",
+            "ONMEMOS_WORKSTATIONS_CLUSTER": "projects/p/locations/us-central1/workstationClusters/c",
+            "ONMEMOS_WORKSTATIONS_CPU": "8",
+        }
+    )
+    assert settings.cloud_run_mode == "instance"
+    assert (settings.gke_pod_network, settings.gke_buckets, settings.gke_disk_gib) == (True, False, 50)
+    assert settings.workstations_config == "onmemos-{template}"
+    assert settings.workstations_cpu == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("CLOUD_RUN_MODE", "job", "wanted service or instance"),
+        ("ONMEMOS_GKE_CLUSTER", "my-cluster", "wanted projects/P/locations/L/clusters/C"),
+        ("ONMEMOS_GKE_POD_NETWORK", "yes", "wanted true or false"),
+        ("ONMEMOS_GKE_DISK_GIB", "0", "wanted a whole number above 0"),
+        ("ONMEMOS_GKE_WARM_POOL", "pool", "wanted namespace/pool"),
+        ("ONMEMOS_WORKSTATIONS_CLUSTER", "clusters/c", "wanted projects/P/locations/L/workstationClusters/C"),
+        ("ONMEMOS_WORKSTATIONS_URL", "https://workstation", "wanted text that holds {host}"),
+    ],
+)
+def test_a_providers_setting_that_is_none_is_refused(name: str, value: str, wanted: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: got '{value}', {wanted}"):
+        Settings.from_environment({**GOOD, name: value})
