@@ -76,21 +76,24 @@ class JobFace:
     async def wait(self, timeout: float | None = None, *, on_output: OnOutput | None = None) -> JobDict:
         """Wait until the job is over, `timeout` seconds at most; if not given, as long as its attempts may take.
 
-        `on_output(stdout, stderr)` is called with what is new of them whenever something is, with all that there was
-        before at first. The job goes on when nobody waits. Raises Timeout, NotFound (it ended with its session).
+        `on_output(stdout, stderr)` is called with what is new of them whenever something is, at first with all that is
+        there; each attempt begins anew. The job goes on when nobody waits. Raises Timeout, NotFound (it ended with its
+        session).
         """
         clock, sleep = self._operations._link.clock, self._operations._link.transport.sleep  # noqa: SLF001
         timeout_s = _longest_s(self._info) if timeout is None else timeout
         deadline, pause_s = clock() + timeout_s, FIRST_LOOK_S
-        stdout, stderr = Tail(), Tail()
+        attempt, tails = 0, (Tail(), Tail())
         while True:
             info, left_s = await self.refresh(), deadline - clock()
+            if 0 < attempt < info["attempts"]:
+                tails = Tail(), Tail()  # each attempt writes anew
+            attempt = info["attempts"]
             ended, cut = info["state"] in OVER, bool(info.get("truncated"))
-            new = [
-                tail.new(part, cut=cut, ended=ended) for tail, part in ((stdout, self.stdout), (stderr, self.stderr))
-            ]
-            if on_output is not None and any(new):
-                on_output(*new)
+            parts = zip(tails, (self.stdout, self.stderr), strict=True)
+            stdout, stderr = (tail.new(part, cut=cut, ended=ended) for tail, part in parts)
+            if on_output is not None and (stdout or stderr):
+                on_output(stdout, stderr)
             if ended:
                 return info
             if left_s <= 0:

@@ -186,8 +186,8 @@ class SessionFace:
         if self.status == FAILED:
             raise failure(self._info)
         if not is_done:
-            reason = self._info["details"].get("notice") or "no reason is given"
-            raise SessionUnchanged(409, f"{self.id} could not be {what}: {reason}", SESSION_UNCHANGED)
+            reason = self._info["details"].get("notice") or f"not {what}, and no reason is given"
+            raise SessionUnchanged(409, f"{self.id} is as it was: {reason}", SESSION_UNCHANGED)
         return self._info
 
 

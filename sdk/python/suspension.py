@@ -52,7 +52,7 @@ class SuspensionOperations(Calls):
                 json=body,
                 query=given(wait=wait),
                 idempotent=True,
-                takes_s=SERVICE_WAIT_S if wait is None else wait,
+                takes_s=2 * (SERVICE_WAIT_S if wait is None else wait),  # first for what is under way, then for this
             )
         finally:
             if self._direct is not None:

@@ -22,7 +22,10 @@ class Tail:
 
 
 def _overlap(before: str, part: str) -> int:
-    """How many characters at the beginning of `part` are the end of `before`, as many as fit."""
+    """How many characters at the beginning of `part` are the end of `before`, as many as fit.
+
+    Fewer than the anchor's may be chance: to show them twice is better than not at all.
+    """
     anchor, place = part[:ANCHOR_CHARS], -1
     for _ in range(MAX_PLACES):
         place = before.find(anchor, place + 1)
@@ -30,4 +33,4 @@ def _overlap(before: str, part: str) -> int:
             break
         if part.startswith(before[place:]):
             return len(before) - place
-    return next((size for size in range(len(anchor), 0, -1) if before.endswith(anchor[:size])), 0)
+    return 0

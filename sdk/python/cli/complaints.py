@@ -1,12 +1,17 @@
 """What goes wrong, as one line on stderr and an exit code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 
-from ..errors import APIError, OnMemOSError, Unauthorized
+from ..errors import APIError, OnMemOSError, SessionSuspended, Unauthorized
+
+HINTS: Mapping[type[OnMemOSError], str] = {
+    Unauthorized: "; give a key with ONMEMOS_API_KEY or --api-key",
+    SessionSuspended: "; onmemos resume starts it again, and onmemos sessions update --auto-resume lets commands do so",
+}
 
 REFUSED, NOT_RUN, INTERRUPTED = 1, 125, 130  # exit codes; misuse is click's 2
 
@@ -40,8 +45,7 @@ def sentence(exc: OnMemOSError) -> str:
     facts = [f"{exc.status} {exc.code}" if exc.code else str(exc.status)]
     if exc.request_id:
         facts.append(f"request {exc.request_id}")
-    hint = "; give a key with ONMEMOS_API_KEY or --api-key" if isinstance(exc, Unauthorized) else ""
-    return one_line(f"{said}{hint} ({', '.join(facts)})")
+    return one_line(f"{said}{HINTS.get(type(exc), '')} ({', '.join(facts)})")
 
 
 @contextmanager

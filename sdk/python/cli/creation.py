@@ -40,6 +40,7 @@ OPTIONS = (
     click.option("--memory", metavar="SIZE", help="How much memory: 512Mi, 2Gi."),
     click.option("--no-egress", is_flag=True, help="No way out to the internet."),
     click.option("--long-lived", is_flag=True, help="It is to stay for long."),
+    click.option("--auto-resume", is_flag=True, help="When it is suspended, a command resumes it."),
     click.option("--ssh", is_flag=True, help="It must be reachable by SSH."),
     click.option("--bucket", metavar="NAME", help="Mount this bucket, rather than one of its own."),
     click.option("--mount-path", metavar="PATH", help="Where the bucket is mounted. [/data]"),
@@ -95,6 +96,7 @@ def _spec(
     memory: str | None,
     no_egress: bool,
     long_lived: bool,
+    auto_resume: bool,
     ssh: bool,
     bucket: str | None,
     mount_path: str | None,
@@ -113,6 +115,7 @@ def _spec(
         resources=_given(cpu=cpu, memory=memory),
         network={"egress": False} if no_egress else None,
         long_lived=long_lived or None,
+        auto_resume=auto_resume or None,
         needs_ssh=ssh or None,
         storage=_given(bucket=bucket, mount_path=mount_path, keep=keep_bucket or None),
     )

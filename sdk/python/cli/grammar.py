@@ -39,10 +39,10 @@ class Carrier(Command):
 
 
 class Group(click.Group):
-    """A group that prints its help when it is called alone, and whose `list` is its `ls`."""
+    """A group that prints its help when it is called alone, and whose `list` is its `ls`, `show` its `get`."""
 
     command_class = Command
-    aliases = {"list": "ls"}  # noqa: RUF012  # click's own attributes are declared so
+    aliases = {"list": "ls", "show": "get"}  # noqa: RUF012  # click's own attributes are declared so
 
     def __init__(self, name: str | None = None, **options: Any) -> None:
         super().__init__(name, context_settings=NAMES, no_args_is_help=False, **options)

@@ -50,7 +50,8 @@ def _delete(client: "OnMemOSClient", session: SessionDict) -> None:
         return  # its time was up, or somebody else was faster
     except (OnMemOSError, KeyboardInterrupt, SystemExit) as exc:
         why = sentence(exc) if isinstance(exc, OnMemOSError) else "interrupted"
-        complain(f"{session['id']} may still be there, until {session['expires_at']} at the latest: {why}")
+        until = f", until {session['expires_at']} at the latest" if session["expires_at"] else ""
+        complain(f"{session['id']} may still be there{until}: {why}")
         if not isinstance(exc, OnMemOSError):
             raise
 

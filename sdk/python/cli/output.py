@@ -18,8 +18,14 @@ STYLES: Mapping[str, str] = {
     "active": "green",
     "ok": "green",
     "yes": "green",
+    "succeeded": "green",
     "provisioning": "yellow",
+    "suspending": "yellow",
     "suspended": "yellow",
+    "moving": "yellow",
+    "pending": "yellow",
+    "timed_out": "red",
+    "cancelled": "dim",
     "expired": "yellow",
     "failed": "red",
     "revoked": "red",
@@ -96,13 +102,23 @@ def since(moment: str | None, now: datetime | None = None) -> str:
     if moment is None:
         return "-"
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
-    size, unit = next(((size, unit) for unit, size in UNITS.items() if abs(seconds) >= size), (1, "s"))
+    size, unit = _unit(seconds)
     return f"{seconds // size:.0f}{unit}" if seconds >= 0 else f"in {-seconds / size:.0f}{unit}"
+
+
+def span(seconds: float) -> str:
+    """A time, as `42m`."""
+    size, unit = _unit(seconds)
+    return f"{seconds / size:.0f}{unit}"
 
 
 def pairs(mapping: Mapping[str, object] | None) -> str:
     """`a=1, b=2`"""
     return ", ".join(f"{key}={value}" for key, value in sorted((mapping or {}).items()))
+
+
+def _unit(seconds: float) -> tuple[int, str]:
+    return next(((size, unit) for unit, size in UNITS.items() if abs(seconds) >= size), (1, "s"))
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,7 @@ import click
 
 from ..errors import OnMemOSError
 from ..version import __version__
-from . import execution, here, keys, service, sessions, shell
+from . import execution, here, jobs, keys, places, service, sessions, shell, ssh
 from .complaints import INTERRUPTED, Complaint, sentence
 from .deployment import KEY_VARIABLE, URL_VARIABLE, deployment
 from .grammar import Group, examples
@@ -62,7 +62,12 @@ def root(ctx: click.Context, *, url: str | None, api_key: str | None, as_json: b
 root.add_command(execution.run)
 root.add_command(execution.execute)
 root.add_command(shell.shell)
+root.add_command(ssh.ssh)
 root.add_command(sessions.sessions)
+root.add_command(places.suspend)
+root.add_command(places.resume)
+root.add_command(places.move)
+root.add_command(jobs.jobs)
 root.add_command(service.plan)
 root.add_command(service.templates)
 root.add_command(service.connect)

@@ -13,12 +13,21 @@ from .creation import PROVIDERS, creation
 from .grammar import Group, examples
 from .invocation import Invocation, json_option, pass_invocation
 from .names import complete_session, session_argument
-from .output import note, pairs, since
+from .output import note, pairs, since, span
 from .progress import waiting
-from .values import Duration, Id, minutes
+from .values import Duration, Id, Pair, minutes
 
-STATUSES = ("provisioning", "running", "suspended", "failed")
+STATUSES = ("provisioning", "running", "suspending", "suspended", "moving", "failed")
 PAGE = 1000  # the most that the API gives at once
+
+
+def ends(session: SessionDict) -> str:
+    """When its time is up, in short; of one that is suspended, what is left of it."""
+    left_s = session.get("ttl_left_seconds")
+    if session["expires_at"] is None and left_s is not None:
+        return f"{span(left_s)} left"
+    return since(session["expires_at"])
+
 
 COLUMNS = {
     "ID": lambda session: session["id"],
@@ -28,7 +37,7 @@ COLUMNS = {
     "NAMESPACE": lambda session: session["namespace"],
     "USER": lambda session: session["user"],
     "AGE": lambda session: since(session["created_at"]),
-    "ENDS": lambda session: since(session["expires_at"]),
+    "ENDS": ends,
 }
 
 
@@ -100,7 +109,7 @@ def create(invocation: Invocation, *, spec: dict[str, Any], wait: float | None) 
     invocation.output.words(session, session["id"])
     if session["status"] == "failed":
         raise Complaint(f"{session['id']} failed: {session.get('error') or 'no reason given'}")
-    note(f"{session['status']} on {session['provider']}; ends {since(session['expires_at'])}")
+    note(f"{session['status']} on {session['provider']}; ends {ends(session)}")
 
 
 @sessions.command(epilog=examples("onmemos sessions extend ws-demo-me-1756062811 --ttl 2h"))
@@ -113,7 +122,46 @@ def create(invocation: Invocation, *, spec: dict[str, Any], wait: float | None) 
 def extend(invocation: Invocation, *, session_id: str, ttl: float) -> None:
     """Set anew how long a session lives, counted from now."""
     session = invocation.client.update_session(session_id, ttl_minutes=minutes(ttl))
-    facts = {"id": session["id"], "ends": f"{session['expires_at']} ({since(session['expires_at'])})"}
+    invocation.output.facts(session, {"id": session["id"], "ends": _end(session)})
+
+
+@sessions.command(
+    epilog=examples(
+        "onmemos sessions update ws-demo-me-1756062811 --auto-resume",
+        "onmemos sessions update ws-demo-me-1756062811 --label team=core --label stage=test",
+    )
+)
+@session_argument
+@click.option("--ttl", type=Duration("m"), metavar="TIME", help="How long it lives from now: 90 (minutes), 12h, 7d.")
+@click.option(
+    "--label", "-l", type=Pair(), multiple=True, metavar="K=V", help="Its labels, in the place of all others."
+)
+@click.option("--auto-resume/--no-auto-resume", default=None, help="Whether a command resumes it when it is suspended.")
+@json_option
+@pass_invocation
+def update(
+    invocation: Invocation,
+    *,
+    session_id: str,
+    ttl: float | None,
+    label: tuple[tuple[str, str], ...],
+    auto_resume: bool | None,
+) -> None:
+    """Change what a session is to be like."""
+    if ttl is None and not label and auto_resume is None:
+        raise click.UsageError("wanted --ttl, --label, --auto-resume or --no-auto-resume")
+    session = invocation.client.update_session(
+        session_id,
+        ttl_minutes=None if ttl is None else minutes(ttl),
+        labels=dict(label) or None,
+        auto_resume=auto_resume,
+    )
+    facts = {
+        "id": session["id"],
+        "labels": pairs(session["labels"]),
+        "auto resume": session.get("auto_resume"),
+        "ends": _end(session),
+    }
     invocation.output.facts(session, facts)
 
 
@@ -171,7 +219,10 @@ def show(invocation: Invocation, session: SessionDict) -> None:
         "user": session["user"],
         "labels": pairs(session["labels"]),
         "created": f"{session['created_at']} ({since(session['created_at'])} ago)",
-        "ends": f"{session['expires_at']} ({since(session['expires_at'])})",
+        "suspended": f"{paused} ({since(paused)} ago)" if (paused := session.get("suspended_at")) else None,
+        "ends": _end(session),
+        "long lived": session.get("long_lived"),
+        "auto resume": session.get("auto_resume"),
         "idle timeout": f"{idle} min" if (idle := session.get("idle_timeout_minutes")) else None,
         "url": session["url"],
         "websocket": session["websocket"],
@@ -180,6 +231,12 @@ def show(invocation: Invocation, session: SessionDict) -> None:
         **{name.replace("_", " "): _flat(value) for name, value in session["details"].items()},
     }
     invocation.output.facts(session, facts)
+
+
+def _end(session: SessionDict) -> str:
+    if session["expires_at"] is None:
+        return f"{session['status']}, {ends(session)}"
+    return f"{session['expires_at']} ({since(session['expires_at'])})"
 
 
 def _flat(value: object) -> object:

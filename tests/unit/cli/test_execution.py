@@ -55,7 +55,7 @@ def test_without_stdin_nothing_is_read() -> None:
 def test_every_option_of_a_creation_is_sent() -> None:
     words = (
         "--namespace n --user u --provider gke --ttl 2h --idle-timeout 10 --expected-duration 90s --env A=1 "
-        "--label k=v --cpu 2 --memory 4Gi --no-egress --long-lived --ssh --bucket b --mount-path /mnt --keep-bucket"
+        "--label k=v --cpu 2 --memory 4Gi --no-egress --long-lived --auto-resume --ssh --bucket b --mount-path /mnt --keep-bucket"
     )
     called = onmemos("run", "go", *words.split(), "--", "go", turns=[ok(**SESSION), ran(), ok(**DELETED)])
     assert called.bodies[0] == {
@@ -71,6 +71,7 @@ def test_every_option_of_a_creation_is_sent() -> None:
         "resources": {"cpu": 2.0, "memory": "4Gi"},
         "network": {"egress": False},
         "long_lived": True,
+        "auto_resume": True,
         "needs_ssh": True,
         "storage": {"bucket": "b", "mount_path": "/mnt", "keep": True},
     }

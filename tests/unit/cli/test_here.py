@@ -76,7 +76,7 @@ def completed(*words: str, incomplete: str = "") -> list[str]:
 
 def test_commands_and_options_are_completed() -> None:
     assert completed(incomplete="se") == ["sessions"]
-    assert completed("sessions") == ["ls", "get", "create", "extend", "rm"]
+    assert completed("sessions") == ["ls", "get", "create", "extend", "update", "rm"]
     assert completed("run", incomplete="--keep") == ["--keep-bucket", "--keep"]
     assert completed("sessions", "ls", "--status", incomplete="r") == ["running"]
 

@@ -29,7 +29,7 @@ def options(command: click.Command) -> set[str]:
         option
         for parameter in command.get_params(ctx)
         if isinstance(parameter, click.Option) and not parameter.hidden
-        for option in parameter.opts
+        for option in (*parameter.opts, *parameter.secondary_opts)
     }
     assert all(option in command.get_help(ctx) for option in shown)
     return shown - {"--help", "-h"}

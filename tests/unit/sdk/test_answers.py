@@ -55,6 +55,14 @@ def test_a_session_that_failed_has_a_class_of_its_own_among_the_conflicts() -> N
     assert isinstance(error, onmemos.Conflict)
 
 
+def test_a_session_that_is_suspended_says_how_to_resume_it() -> None:
+    error = refused(409, json={"detail": "session s is suspended", "code": "session_suspended"})
+    assert type(error) is onmemos.SessionSuspended
+    assert isinstance(error, onmemos.Conflict)
+    assert not error.may_have_executed
+    assert str(error).startswith("409 session_suspended: session s is suspended; session.resume() or client.resume_")
+
+
 def test_an_error_carries_the_fields_and_the_request_id() -> None:
     body = {"detail": "ttl_minutes: 0", "code": "invalid_request", "errors": {"ttl_minutes": ["0 is too small"]}}
     error = refused(400, json=body, headers={"X-Request-Id": "r-1"})
@@ -118,6 +126,7 @@ def test_a_failure_of_the_service_may_have_been_carried_out_unless_it_says_other
     assert refused(500).may_have_executed
     assert refused(503, json={"detail": "lost", "code": "workspace_lost"}).may_have_executed
     assert not refused(503, json={"detail": "starting", "code": "session_not_ready"}).may_have_executed
+    assert not refused(503, json={"detail": "moving", "code": "frozen"}).may_have_executed
 
 
 @pytest.mark.parametrize(
@@ -125,6 +134,7 @@ def test_a_failure_of_the_service_may_have_been_carried_out_unless_it_says_other
     [
         onmemos.NotFound(404, "gone", "session_not_found", {"id": ["no"]}, "r-1", 2.0),
         onmemos.SessionEnded(410, "deleted", "session_ended"),
+        onmemos.SessionSuspended(409, "suspended", "session_suspended"),
         onmemos.ConnectTimeout("slow"),
         SocketClosed(1012, "restarting"),
         CommandFailed({"stdout": "a", "stderr": "b", "returncode": 3, "success": False}),

@@ -24,6 +24,7 @@ from sdk.python.errors import (
     OnMemOSError,
     RateLimited,
     ServerError,
+    SessionSuspended,
     Timeout,
     TransportError,
     Unauthorized,
@@ -123,6 +124,7 @@ NOT_RUN: Sequence[Turn] = [
     ConnectTimeout("slow"),
     refusal(503, code="workspace_unreachable"),
     refusal(503, code="session_not_ready"),
+    refusal(503, code="frozen"),
     refusal(403),
     refusal(404),
     refusal(404, code="not_found"),
@@ -151,6 +153,53 @@ def test_the_direct_way_is_tried_again_after_a_while() -> None:
     it.transport.now += 2
     assert it.execute_session("s", "date")["stdout"] == "agent"
     assert asked(it) == ["connect", "agent:t1", "execute", "execute", "connect", "agent:t2"]
+
+
+@pytest.mark.parametrize("answer", [ConnectError("gone"), refusal(404), refusal(503, code="frozen")], ids=repr)
+def test_a_way_that_once_led_to_the_agent_and_no_longer_does_is_asked_for_anew(answer: Turn) -> None:
+    moved = way("t2", url="http://agent/run/moved")
+    it = client(way("t1"), ran(), answer, ran("service"), moved, ran())
+    assert [it.execute_session("s", "date")["stdout"] for _ in range(3)] == ["agent", "service", "agent"]
+    assert asked(it)[:5] == ["connect", "agent:t1", "agent:t1", "execute", "connect"]
+    assert it.last.url == "http://agent/run/moved/v1/execute"
+
+
+def test_a_new_way_that_leads_nowhere_is_not_asked_for_again_and_again() -> None:
+    it = client(way("t1"), ran(), ConnectError("gone"), ran("service"), way("t2"), ConnectError("gone"), ran("service"))
+    for _ in range(3):
+        it.execute_session("s", "date")
+    it.play(ran("service"))
+    it.execute_session("s", "date")
+    assert asked(it)[-4:] == ["connect", "agent:t2", "execute", "execute"]
+
+
+def test_an_agent_that_waits_for_its_session_to_move_is_not_left_alone() -> None:
+    it = client(way("t1"), refusal(503, code="frozen"), ran("service"), way("t2"), ran())
+    assert [it.execute_session("s", "date")["stdout"] for _ in range(2)] == ["service", "agent"]
+    assert asked(it) == ["connect", "agent:t1", "execute", "connect", "agent:t2"]
+
+
+def test_what_one_thread_found_out_of_an_old_way_is_not_held_against_the_new_one() -> None:
+    it = client(way("t1"), ran(), way("t2"), ran())
+    it.execute_session("s", "date")
+    ways = it._core._direct
+    old = drive(ways.way("s"))
+    new = drive(ways.way("s", old))
+    ways.led_nowhere("s", old, ConnectError("gone"))
+    assert drive(ways.way("s")) is new
+
+
+@pytest.mark.parametrize(
+    "turn", [("suspend_session", "s"), ("resume_session", "s"), ("move_session", "s", "gke")], ids=lambda turn: turn[0]
+)
+@pytest.mark.parametrize("answer", [ok(id="s", status="running"), refusal(409)], ids=repr)
+def test_the_way_to_a_session_that_this_client_moves_is_forgotten(turn: tuple[str, ...], answer: Turn) -> None:
+    it = client(way("t1"), ran(), answer, way("t2"), ran())
+    it.execute_session("s", "date")
+    with suppress(Conflict):
+        getattr(it, turn[0])(*turn[1:])
+    it.execute_session("s", "date")
+    assert asked(it)[-2:] == ["connect", "agent:t2"]
 
 
 def test_one_session_without_a_way_is_not_the_others() -> None:
@@ -236,6 +285,7 @@ def test_a_full_workspace_is_said_at_once_and_nothing_was_run() -> None:
         (refusal(401, code="unauthenticated"), Unauthorized),
         (refusal(403, code="forbidden"), Forbidden),
         (refusal(409, "no image", code="session_failed"), Conflict),
+        (refusal(409, "session s is suspended", code="session_suspended"), SessionSuspended),
     ],
     ids=repr,
 )

@@ -3,14 +3,16 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from typing import assert_type
 
 import pytest
 
 from sdk.python.client import AsyncOnMemOSClient, OnMemOSClient
 from sdk.python.faces import drive
+from sdk.python.jobs import AsyncJob, AsyncJobs, Job, Jobs
 from sdk.python.sessions import AsyncSession, AsyncSessions, Session, Sessions
-from sdk.python.shapes import ExecutionDict, SessionDict, ShellResultDict
+from sdk.python.shapes import ExecutionDict, JobDict, SessionDict, ShellResultDict
 from sdk.python.shells import AsyncShell, Shell
 from sdk.python.terminals import AsyncTerminal, Terminal
 from sdk.python.workspaces import AsyncWorkspace, Workspace
@@ -20,11 +22,13 @@ PAIRS = [
     (OnMemOSClient, AsyncOnMemOSClient),
     (Sessions, AsyncSessions),
     (Session, AsyncSession),
+    (Jobs, AsyncJobs),
+    (Job, AsyncJob),
     (Workspace, AsyncWorkspace),
     (Shell, AsyncShell),
     (Terminal, AsyncTerminal),
 ]
-ITERATIONS = {"iter_sessions", "list"}
+ITERATIONS = {"iter_sessions", "iter_jobs", "list"}
 SCOPES = {"cloudrun_workspace_session"}
 FACTORIES = {"greeted", "begun"}  # of the async classes only: how they come to be
 
@@ -73,6 +77,10 @@ def test_type_checkers_see_each_faces_own_types() -> None:
         assert_type(awaited.sessions.list(user="u"), AsyncIterator[AsyncSession])
         assert_type(blocking.sessions.get("s").shell().execute("ls"), ShellResultDict)
         assert_type(blocking.sessions.get("s").status, str)
+        assert_type(blocking.sessions.get("s").expires_at, datetime | None)
+        assert_type(blocking.sessions.get("s").move("gke"), SessionDict)
+        assert_type(blocking.sessions.get("s").jobs.create("ls").wait(), JobDict)
+        assert_type(blocking.sessions.get("s").jobs.list(), Iterator[Job])
         assert_type(blocking.open_terminal("s", 24, 80).returncode, int | None)
         with blocking.cloudrun_workspace_session("go", "n", "u", ttl_minutes=1) as workspace:
             assert_type(workspace, Workspace)
@@ -90,6 +98,8 @@ def test_type_checkers_see_each_faces_own_types() -> None:
             async with await awaited.sessions.create(template="go") as session:
                 assert_type(session, AsyncSession)
                 assert_type(session.info, SessionDict)
+                assert_type(await session.jobs.get("j"), AsyncJob)
+                assert_type(session.jobs.list(), AsyncIterator[AsyncJob])
 
     assert callable(checked)  # mypy runs it
 

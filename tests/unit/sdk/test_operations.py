@@ -143,6 +143,68 @@ def test_an_update_sends_what_changes() -> None:
     assert len(client.transport.requests) == 3
 
 
+def test_a_session_is_suspended_resumed_and_moved() -> None:
+    client = ScriptedClient(ok(id="s"), ConnectionLost("reset"), ok(id="s"), ok(id="s"))
+    client.suspend_session("s")
+    assert (sent(client), client.last.query) == (("POST", "/v1/sessions/s/suspend"), {})
+    assert client.last.timeout_s == 2 * 30 + 30
+    client.resume_session("s", wait=100)
+    assert (sent(client), client.last.query) == (("POST", "/v1/sessions/s/resume"), {"wait": 100})
+    assert client.last.timeout_s == 2 * 100 + 30
+    assert len(client.transport.requests) == 3
+    client.move_session("s", "gke", wait=0)
+    assert (sent(client), client.last.json, client.last.query) == (
+        ("POST", "/v1/sessions/s/move"),
+        {"provider": "gke"},
+        {"wait": 0},
+    )
+
+
+def test_whether_commands_resume_it_is_an_update() -> None:
+    client = ScriptedClient(ok(id="s"))
+    client.update_session("s", auto_resume=False)
+    assert client.last.json == {"auto_resume": False}
+
+
+def test_a_job_is_sent_with_what_was_given() -> None:
+    client = ScriptedClient(ok(id="j"), ok(id="j"))
+    client.create_job("s", "make")
+    assert sent(client) == ("POST", "/v1/sessions/s/jobs")
+    assert client.last.json == {"command": "make", "timeout": 3600, "retries": 0}
+    client.create_job("s", argv=("make", "all"), timeout=604_800, env={"A": "1"}, retries=3)
+    assert client.last.json == {"argv": ["make", "all"], "timeout": 604_800, "env": {"A": "1"}, "retries": 3}
+
+
+@pytest.mark.parametrize("fault", [ConnectionLost("reset"), refusal(503), refusal(502)], ids=repr)
+def test_a_job_that_may_have_been_started_is_not_started_again(fault: Turn) -> None:
+    client = ScriptedClient(fault, ok(id="j"))
+    with pytest.raises(OnMemOSError) as caught:
+        client.create_job("s", "make")
+    assert caught.value.may_have_executed
+    assert len(client.transport.requests) == 1
+
+
+def test_jobs_are_read_page_by_page_looked_at_and_cancelled() -> None:
+    client = ScriptedClient(
+        ok(jobs=[{"id": "j/1"}], next_page_token="1"),
+        ok(jobs=[{"id": "j2"}], next_page_token=None),
+        ok(id="j/1"),
+        ConnectionLost("reset"),
+        ok(id="j/1", state="cancelled"),
+    )
+    assert [job["id"] for job in client.iter_jobs("s", page_size=1)] == ["j/1", "j2"]
+    assert [request.query for request in client.transport.requests] == [
+        {"page_size": 1},
+        {"page_size": 1, "page_token": "1"},
+    ]
+    client.get_job("s", "j/1")
+    assert sent(client) == ("GET", "/v1/sessions/s/jobs/j%2F1")
+    assert client.cancel_job("s", "j/1")["state"] == "cancelled"
+    assert sent(client) == ("POST", "/v1/sessions/s/jobs/j%2F1/cancel")
+    with pytest.raises(ValueError, match=r"job_id: got '\.\.'"):
+        client.get_job("s", "..")
+
+
 def test_connecting_waits_for_a_session_that_starts() -> None:
     client = ScriptedClient(ok(url="http://agent"))
     client.connect_session("s")

@@ -1,5 +1,7 @@
 """Sessions and workspaces as objects: what they send, and what is left when a block ends."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ from sdk.python.errors import (
     NotFound,
     ServerError,
     SessionFailed,
+    SessionSuspended,
+    SessionUnchanged,
     Unavailable,
 )
-from sdk.python.sessions import WAIT_S, Session
+from sdk.python.sessions import Session
+from sdk.python.settling import WAIT_S
 from sdk.python.shells import Shell
 from sdk.python.workspaces import Workspace
 from tests.unit.sdk.scripted import ScriptedClient, ScriptedSocket, Turn, ok, refusal
@@ -76,7 +81,7 @@ def test_sessions_are_listed_page_by_page() -> None:
 
 
 def test_waiting_looks_again_until_the_session_runs() -> None:
-    client = ScriptedClient(told("provisioning"), told("suspended"), told("running"))
+    client = ScriptedClient(told("provisioning"), told("moving"), told("running"))
     it = session(client, "provisioning")
     assert it.wait()["status"] == "running"
     assert it.status == "running"
@@ -105,6 +110,98 @@ def test_waiting_ends_when_the_time_is_up() -> None:
         it.wait(10)
     assert not caught.value.may_have_executed
     assert sum(client.transport.pauses) == 10
+
+
+def test_a_session_that_is_suspended_is_not_waited_for() -> None:
+    client = ScriptedClient(told("suspending"), told("suspended"))
+    with pytest.raises(SessionSuspended, match=r"s is suspended; session.resume\(\)"):
+        session(client, "suspending").wait()
+    assert len(client.transport.requests) == 3
+
+
+def test_a_session_that_was_resumed_by_another_is_seen_to_run() -> None:
+    assert session(ScriptedClient(told("running")), "suspended").wait()["status"] == "running"
+
+
+def test_a_session_knows_what_was_last_seen_of_it() -> None:
+    client = ScriptedClient(
+        told("running", provider="gke", expires_at="2026-11-25T11:00:00.000Z", long_lived=True, auto_resume=True),
+        told("suspended", expires_at=None, suspended_at="2026-11-25T10:30:00.000Z", ttl_left_seconds=1800.5),
+    )
+    it = session(client)
+    it.refresh()
+    assert (it.provider, it.long_lived, it.auto_resume) == ("gke", True, True)
+    assert it.expires_at == datetime(2026, 11, 25, 11, tzinfo=UTC)
+    assert (it.suspended_at, it.ttl_left_seconds) == (None, None)
+    it.refresh()
+    assert (it.expires_at, it.ttl_left_seconds, it.auto_resume) == (None, 1800.5, False)
+    assert it.suspended_at == datetime(2026, 11, 25, 10, 30, tzinfo=UTC)
+
+
+def test_a_session_is_updated() -> None:
+    client = ScriptedClient(told(auto_resume=True))
+    it = session(client)
+    it.update(auto_resume=True, labels={"a": "b"})
+    assert client.last.json == {"labels": {"a": "b"}, "auto_resume": True}
+    assert it.auto_resume
+
+
+def test_suspending_waits_until_it_is_done() -> None:
+    client = ScriptedClient(told("suspending"), told("suspending"), told("suspended"))
+    it = session(client)
+    assert it.suspend()["status"] == it.status == "suspended"
+    assert calls(client)[1:] == ["POST sessions/s/suspend", "GET sessions/s", "GET sessions/s"]
+    assert client.transport.requests[1].query == {"wait": 30.0}
+
+
+def test_resuming_and_moving_wait_too() -> None:
+    client = ScriptedClient(told("provisioning"), told("running"), told("moving"), told("running", provider="gke"))
+    it = session(client, "suspended")
+    assert it.resume()["status"] == "running"
+    assert it.move("gke")["provider"] == "gke"
+    assert calls(client)[1:] == [
+        "POST sessions/s/resume",
+        "GET sessions/s",
+        "POST sessions/s/move",
+        "GET sessions/s",
+    ]
+
+
+def test_what_is_not_waited_for_comes_back_as_it_is() -> None:
+    client = ScriptedClient(told("suspending"), told("moving"), told("moving"))
+    assert session(client).suspend(wait=0)["status"] == "suspending"
+    assert client.last.query == {"wait": 0}
+    client.play(told("moving"))
+    assert session(client).move("gke", wait=0.25)["status"] == "moving"
+    assert sum(client.transport.pauses) == 0.25
+
+
+NOTICE = {"notice": "not done: no room"}
+
+
+@pytest.mark.parametrize(
+    ("turn", "before", "after"),
+    [
+        (lambda it: it.suspend(), "running", told("running", details=NOTICE)),
+        (lambda it: it.resume(), "suspended", told("suspended", details=NOTICE)),
+        (lambda it: it.move("gke"), "running", told("running", provider="cloud_run", details=NOTICE)),
+    ],
+    ids=["suspend", "resume", "move"],
+)
+def test_what_could_not_be_done_is_an_error_with_the_reason(
+    turn: Callable[[Session], Any], before: str, after: Turn
+) -> None:
+    client = ScriptedClient(told("moving"), after)
+    it = session(client, before)
+    with pytest.raises(SessionUnchanged, match="s is as it was: not done: no room"):
+        turn(it)
+    assert it.status == before
+
+
+def test_a_session_that_fails_on_the_way_says_so() -> None:
+    client = ScriptedClient(told("provisioning"), told("failed", error="no image"))
+    with pytest.raises(SessionFailed, match="no image"):
+        session(client, "suspended").resume()
 
 
 def test_a_block_deletes_its_session() -> None:

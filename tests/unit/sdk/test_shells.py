@@ -14,6 +14,7 @@ from sdk.python.errors import (
     OnMemOSError,
     SessionEnded,
     SessionFailed,
+    SessionSuspended,
     ShellExited,
     Timeout,
     Unauthorized,
@@ -136,6 +137,34 @@ def test_another_end_is_a_lost_connection_after_which_the_command_may_have_run(c
     assert socket_says in str(caught.value)
 
 
+@pytest.mark.parametrize("status", ["suspending", "suspended"])
+def test_a_shell_whose_session_is_suspended_says_so_and_that_what_ran_was_cut_short(status: str) -> None:
+    shell, _ = shell_over(SocketClosed(1006, ""), look=ok(id="s", status=status))
+    with pytest.raises(SessionSuspended) as caught:
+        shell.execute("sleep 9")
+    assert caught.value.may_have_executed
+    with pytest.raises(SessionSuspended) as caught:
+        shell.execute("ls")
+    assert not caught.value.may_have_executed
+
+
+def test_a_shell_whose_session_moved_is_a_lost_connection() -> None:
+    shell, _ = shell_over(SocketClosed(1012, "restarting"), look=ok(id="s", status="moving"))
+    with pytest.raises(ConnectionLost, match="restarting"):
+        shell.execute("ls")
+
+
+@pytest.mark.parametrize(
+    ("look", "error"), [(ok(id="s", status="suspended"), SessionSuspended), (refusal(500), SessionFailed)], ids=repr
+)
+def test_a_refusal_of_the_sessions_state_is_told_from_its_status(look: Turn, error: type[OnMemOSError]) -> None:
+    client = ScriptedClient(look)
+    client.transport.sockets.append(ScriptedSocket(SocketClosed(4409, "session s is suspended")))
+    with pytest.raises(error, match="session s is suspended") as caught:
+        client.open_shell("s")
+    assert not caught.value.may_have_executed
+
+
 def test_after_the_end_nothing_is_sent_and_the_error_says_that_nothing_ran() -> None:
     shell, socket = shell_over(SocketClosed(4410, ""))
     socket.turns.insert(0, result())
@@ -243,6 +272,19 @@ def test_an_agent_that_opens_no_shell_is_passed_by_and_left_alone_for_a_while(
     assert all(socket.closed for socket in client.transport.opened)
 
 
+def test_a_way_that_once_led_to_a_shell_and_no_longer_does_is_asked_for_anew() -> None:
+    client = ScriptedClient(way("t1"), way("t2"), direct=True)
+    assert opened_by(client, ScriptedSocket(WELCOME))[-1][1] == "Bearer t1"
+    assert opened_by(client, ConnectError("gone"), ScriptedSocket(WELCOME))[-1] == RELAY
+    assert opened_by(client, ScriptedSocket(WELCOME))[-1][1] == "Bearer t2"
+
+
+def test_an_agent_that_waits_for_its_session_to_move_is_not_left_alone() -> None:
+    client = ScriptedClient(way("t1"), way("t2"), direct=True)
+    assert opened_by(client, Unavailable(503, "moving", "frozen"), ScriptedSocket(WELCOME))[-1] == RELAY
+    assert opened_by(client, ScriptedSocket(WELCOME))[-1][1] == "Bearer t2"
+
+
 def test_a_ticket_that_opens_no_shell_is_renewed_once() -> None:
     client = ScriptedClient(way("t1"), way("t2"), direct=True)
     opened = opened_by(client, ScriptedSocket(SocketClosed(4401, "expired")), ScriptedSocket(WELCOME))
@@ -271,7 +313,7 @@ def test_a_session_that_is_not_there_has_no_shell() -> None:
 def test_what_the_relay_refuses_is_typed_and_not_tried_again(
     code: int, reason: str, error: type[OnMemOSError], status: int
 ) -> None:
-    client = ScriptedClient()
+    client = ScriptedClient(*[ok(id="s", status="failed")] * (code == 4409))
     client.transport.sockets.append(ScriptedSocket(SocketClosed(code, reason)))
     with pytest.raises(error):
         client.open_shell("s")
