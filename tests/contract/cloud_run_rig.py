@@ -1,7 +1,7 @@
 """Cloud Run's emulator with its real clients, over sandboxes that are only a socket each: for tests of its logic."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,12 @@ from typing import Any
 
 import grpc.aio
 from google.cloud import run_v2
+from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
+from google.cloud.run_v2.services.instances.transports import InstancesGrpcAsyncIOTransport
+from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
 from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcAsyncIOTransport
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
+from google.cloud.run_v2.services.tasks.transports import TasksGrpcAsyncIOTransport
 
 from infra.emulators.operations import Operations
 from infra.emulators.run.cloud_run import CloudRun
@@ -121,6 +125,10 @@ class SocketRuntime:
 class Rig:
     services: run_v2.ServicesAsyncClient
     revisions: run_v2.RevisionsAsyncClient
+    instances: run_v2.InstancesAsyncClient
+    jobs: run_v2.JobsAsyncClient
+    executions: run_v2.ExecutionsAsyncClient
+    tasks: run_v2.TasksAsyncClient
     emulator: CloudRun
     runtime: SocketRuntime
     buckets: Path
@@ -136,6 +144,31 @@ class Rig:
 
     async def get(self, service_id: str) -> run_v2.Service:
         return await self.services.get_service(name=f"{PARENT}/services/{service_id}")
+
+    async def create_job(self, job_id: str, job: run_v2.Job | None = None, **more: Any) -> run_v2.Job:
+        operation = await self.jobs.create_job(
+            run_v2.CreateJobRequest(parent=PARENT, job_id=job_id, job=job or a_job("exit", "0"), **more)
+        )
+        answer: run_v2.Job = await operation.result(timeout=5)
+        return answer
+
+    async def run_job(self, job_id: str, **overrides: Any) -> str:
+        """The name of the execution that was begun."""
+        operation = await self.jobs.run_job({"name": f"{PARENT}/jobs/{job_id}", "overrides": overrides})
+        name: str = operation.metadata.name
+        return name
+
+    async def completed(self, execution: str) -> run_v2.Execution:
+        return await self.execution_until(execution, lambda found: bool(found.completion_time))
+
+    async def execution_until(self, name: str, holds: Callable[[run_v2.Execution], bool]) -> run_v2.Execution:
+        """The execution once that holds; fails after five seconds."""
+        for _ in range(1000):
+            found = await self.executions.get_execution(name=name)
+            if holds(found):
+                return found
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"{name} stays {found}")
 
     async def until(self, service_id: str, state: Any) -> run_v2.Service:
         """The service once its terminal condition has that state; fails after five seconds."""
@@ -170,9 +203,18 @@ async def cloud_run(folder: Path, sockets: Path, **settings: Any) -> AsyncIterat
         address = f"127.0.0.1:{port}"
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                services = run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel))
-                revisions = run_v2.RevisionsAsyncClient(transport=RevisionsGrpcAsyncIOTransport(channel=channel))
-                yield Rig(services, revisions, emulator, runtime, buckets, address)
+                yield Rig(
+                    run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel)),
+                    run_v2.RevisionsAsyncClient(transport=RevisionsGrpcAsyncIOTransport(channel=channel)),
+                    run_v2.InstancesAsyncClient(transport=InstancesGrpcAsyncIOTransport(channel=channel)),
+                    run_v2.JobsAsyncClient(transport=JobsGrpcAsyncIOTransport(channel=channel)),
+                    run_v2.ExecutionsAsyncClient(transport=ExecutionsGrpcAsyncIOTransport(channel=channel)),
+                    run_v2.TasksAsyncClient(transport=TasksGrpcAsyncIOTransport(channel=channel)),
+                    emulator,
+                    runtime,
+                    buckets,
+                    address,
+                )
         finally:
             await server.stop(None)
 
@@ -194,3 +236,15 @@ def a_service(*command: str, **fields: Any) -> run_v2.Service:
         **fields.pop("template", {}),
     }
     return run_v2.Service({"labels": {"onmemos": "session"}, "template": template, **fields})
+
+
+def a_job(*command: str, **fields: Any) -> run_v2.Job:
+    """A job without retries; `command` is SocketContainer's. `task` are fields of its TaskTemplate."""
+    container = {
+        "image": "us-docker.pkg.dev/onmemos/agent/python:3",
+        "command": list(command),
+        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+        **fields.pop("container", {}),
+    }
+    task = {"containers": [container], "max_retries": 0, **fields.pop("task", {})}
+    return run_v2.Job({"template": {"template": task, **fields.pop("template", {})}, **fields})

@@ -11,8 +11,11 @@ import grpc
 
 from infra.emulators.operations import Operations
 from infra.emulators.run.answers import Answers
+from infra.emulators.run.batch import EXECUTIONS_KEPT, GRACE_S, Batch
 from infra.emulators.run.container_names import ContainerNames
+from infra.emulators.run.executions import Executions
 from infra.emulators.run.fleet import Fleet
+from infra.emulators.run.jobs import Jobs
 from infra.emulators.run.revisions import Revisions
 from infra.emulators.run.service import Services
 from infra.emulators.run.specs import Folders
@@ -20,6 +23,7 @@ from infra.emulators.run.storage import Storage
 from infra.sandbox.spec import Runtime
 
 SERVICES_PER_REGION = 1000  # of a project: cloud.google.com/run/quotas
+JOBS_PER_REGION = 1000
 
 
 def utc_now() -> datetime.datetime:
@@ -42,6 +46,9 @@ class CloudRun:
         buckets: Path,
         gateway_url: str,
         services_per_region: int = SERVICES_PER_REGION,
+        jobs_per_region: int = JOBS_PER_REGION,
+        task_grace_s: float = GRACE_S,
+        executions_kept: int = EXECUTIONS_KEPT,
         clock: Callable[[], datetime.datetime] = utc_now,
     ) -> None:
         folders = Folders(buckets, path.parent / "filestore", path.parent / "volumes")
@@ -51,13 +58,24 @@ class CloudRun:
         self._storage = Storage(path)
         self._fleet = Fleet(self._storage, runtime, folders, names, clock)
         services = Services(self._fleet, answers, names, urls=urls, quota=services_per_region, clock=clock)
-        self._handlers = [*services.handlers(), *Revisions(self._fleet).handlers()]
+        self._batch = Batch(
+            self._storage, runtime, folders, clock, grace_s=task_grace_s, executions_kept=executions_kept
+        )
+        jobs = Jobs(self._batch, answers, quota=jobs_per_region, clock=clock)
+        executions = Executions(self._batch, answers, clock=clock)
+        self._handlers = [
+            *services.handlers(),
+            *Revisions(self._fleet).handlers(),
+            *jobs.handlers(),
+            *executions.handlers(),
+        ]
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._storage)
             await opening.enter_async_context(self._fleet)
+            await opening.enter_async_context(self._batch)
             self._opened = opening.pop_all()
         return self
 

@@ -64,6 +64,18 @@ def wanted_revision(name: str, service_id: str, revision: types.Revision, folder
     return Wanted(revision_id, container_spec(name, revision, env, folders), _probe(revision.containers[0]))
 
 
+def wanted_task(name: str, task: types.Task, attempt: int, of: int, folders: Folders) -> ContainerSpec:
+    """One attempt, counted from 0, of one of `of` tasks."""
+    env = {
+        "CLOUD_RUN_JOB": task.job,
+        "CLOUD_RUN_EXECUTION": task.execution,
+        "CLOUD_RUN_TASK_INDEX": str(task.index),
+        "CLOUD_RUN_TASK_ATTEMPT": str(attempt),
+        "CLOUD_RUN_TASK_COUNT": str(of),
+    }
+    return container_spec(name, task, env, folders)
+
+
 def _serving(holder: Holder) -> dict[str, str]:
     """What a container that answers requests is told."""
     container = holder.containers[0]
