@@ -16,6 +16,7 @@ from typing import Self
 
 from .answers import NOT_EXECUTABLE, NOT_FOUND, SIGNALLED
 from .errors import BadRequest, CannotExecute, Exhausted
+from .gate import Gate
 
 SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"  # when the environment has none
@@ -37,10 +38,11 @@ class Child:
 class Children:
     """Opens `workdir`, where commands start, and makes it the current folder of this process.
 
-    `nothing` is a descriptor to read nothing from.
+    `gate` says whether anything may be started; `nothing` is a descriptor to read nothing from.
     """
 
-    def __init__(self, workdir: str) -> None:
+    def __init__(self, workdir: str, gate: Gate) -> None:
+        self.gate = gate
         self._loop = asyncio.get_running_loop()
         self._workdir = os.open(workdir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._workdir)
@@ -59,8 +61,9 @@ class Children:
     def spawn(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, actions: Sequence[Action]) -> Child:
         """Start a program. `actions` give it its descriptors, in order; what they copy stays the caller's to close.
 
-        Raises BadRequest (cwd; too much argv and env), CannotExecute, Exhausted.
+        Raises BadRequest (cwd; too much argv and env), CannotExecute, Exhausted, and what the gate does.
         """
+        self.gate.enter()
         with self._current_folder(cwd):
             program = _program(argv[0], env)
             try:

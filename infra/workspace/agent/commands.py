@@ -28,12 +28,15 @@ LOOK_S = 0.02  # between two looks at a family that was asked to end: an orphan'
 
 
 class Commands:
-    """Starts commands with `environment`, keeps `output_limit_bytes` of each stream. `children` is the caller's."""
+    """Starts commands with `environment`, keeps `output_limit_bytes` of each stream. `children` is the caller's.
+
+    While the session is frozen a command's time goes on, and what ends a command waits for the thaw.
+    """
 
     def __init__(self, children: Children, environment: Mapping[str, str], output_limit_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._children = children
-        self._environment = dict(environment)
+        self._environment = environment
         self._limit_bytes = output_limit_bytes
         self._running: set[Child] = set()
         self._stopping = False
@@ -41,7 +44,8 @@ class Commands:
     async def run(self, command: Command, gone: asyncio.Future[None]) -> Outcome:
         """Run to the end, or to the timeout (returncode 124), or until `gone` is done: nobody waits any more.
 
-        Raises BadRequest, Exhausted and Stopping (nothing was run), and Abandoned (the command was killed).
+        Raises BadRequest, Exhausted, Frozen, Restoring and Stopping (nothing was run), and Abandoned (the command was
+        killed).
         A program that cannot be executed is an outcome (126, 127), as in a shell. Cancelling kills.
         """
         if self._stopping:
@@ -77,6 +81,8 @@ class Commands:
         self._running.add(child)
         try:
             await asyncio.wait((child.ended, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not child.ended.done():
+                await self._children.gate.thawed()
             if child.ended.done():
                 return child.ended.result()
             await end(child)

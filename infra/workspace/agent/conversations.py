@@ -8,25 +8,25 @@ from typing import Any
 from . import VERSION
 from .children import Children
 from .dialogue import Dialogue
-from .errors import Abandoned, AgentError, BadRequest, Exhausted
+from .errors import Abandoned, AgentError, BadRequest, Exhausted, Frozen, Restoring
 from .frames import parse_size, welcome
+from .identity import Identity
 from .shell import Shell
 from .sockets import DONE, FAILED, RESTARTING, TRY_AGAIN, WRONG, Socket
 from .terminal import Terminal
 
 log = logging.getLogger(__name__)
 
-CODES: dict[type[AgentError], int] = {BadRequest: WRONG, Exhausted: TRY_AGAIN}
+CODES: dict[type[AgentError], int] = {BadRequest: WRONG, Exhausted: TRY_AGAIN, Frozen: TRY_AGAIN, Restoring: TRY_AGAIN}
 
 
 class Conversations:
     """All that are held. `children` is the caller's."""
 
-    def __init__(self, session_id: str, boot_id: str, children: Children, environment: Mapping[str, str]) -> None:
-        self._session_id = session_id
+    def __init__(self, identity: Identity, boot_id: str, children: Children) -> None:
+        self._identity = identity
         self._boot_id = boot_id
         self._children = children
-        self._environment = environment
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def stop(self) -> None:
@@ -51,13 +51,13 @@ class Conversations:
             await socket.close(FAILED, "the agent failed; its log says why")
 
     async def _shell(self, socket: Socket) -> None:
-        async with Shell(self._children, self._environment) as shell:
-            await socket.send(welcome(self._session_id, self._boot_id, shell.name, shell.cwd, VERSION))
+        async with Shell(self._children, self._identity.environment) as shell:
+            await socket.send(welcome(self._identity.session_id, self._boot_id, shell.name, shell.cwd, VERSION))
             dialogue = Dialogue(socket, shell)
             await self._until_over(socket, dialogue.listen(), dialogue.work())
 
     async def _terminal(self, socket: Socket, query: Mapping[str, str]) -> None:
-        async with Terminal(self._children, self._environment, parse_size(query)) as terminal:
+        async with Terminal(self._children, self._identity.environment, parse_size(query)) as terminal:
             await self._until_over(socket, terminal.listen(socket), terminal.talk(socket))
 
     async def _until_over(self, socket: Socket, *sides: Coroutine[Any, Any, None]) -> None:

@@ -51,6 +51,48 @@ class Stopping(AgentError):
     code = "workspace_unreachable"  # what the control plane calls a workspace that was not there to run the command
 
 
+class Frozen(AgentError):
+    """The session's processes stand still and none is started. Nothing was run; trying again is safe."""
+
+    code = "frozen"
+
+
+class Restoring(AgentError):
+    """The work folder is not all there yet, so nothing is started. Nothing was run; trying again is safe."""
+
+    code = "restoring"
+
+
+class Refused(AgentError):
+    """What the workspace is by now does not allow it. `facts` go into the answer."""
+
+    def __init__(self, code: str, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.facts = facts
+
+
+class Unreadable(Refused):
+    """Something in the work folder is closed to the agent, and an archive without it would not be whole."""
+
+    def __init__(self, named: Sequence[str], count: int) -> None:
+        more = f" and {count - len(named)} more" if count > len(named) else ""
+        detail = f"not readable in the work folder: {', '.join(named)}{more}; wanted files that the session's user owns"
+        super().__init__("unreadable", detail, paths=list(named), count=count)
+
+
+class BadArchive(BadRequest):
+    """What was sent is not a tar that this agent restores."""
+
+    code = "bad_archive"
+
+
+class Full(AgentError):
+    """The workspace has no space left for a file. The restore has to begin anew."""
+
+    code = "workspace_full"
+
+
 class CannotExecute(AgentError):
     """There is no such program (127), or it is one that cannot be executed (126), as a shell would say."""
 

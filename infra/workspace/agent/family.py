@@ -22,6 +22,7 @@ class Process:
     parent: int
     group: int
     session: int
+    state: str
 
 
 class Family:
@@ -74,5 +75,6 @@ def processes() -> Iterator[Process]:
             continue
         # pid (comm) state ppid pgrp session …, starttime is field 22; comm may hold anything: proc(5)
         fields = stat[stat.rindex(b")") + 2 :].split()
-        if fields[0].decode() not in GONE:
-            yield Process(int(name), int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]))
+        state = fields[0].decode()
+        if state not in GONE or int(fields[17]) > 1:  # the first thread may end before the others
+            yield Process(int(name), int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), state)

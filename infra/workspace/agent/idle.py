@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .family import processes
+from .family import Process, processes
 
 LOOK_S = 1.0  # between two looks at /proc: everybody may ask, and a session is asked each time it is listed
 
@@ -51,12 +51,12 @@ class Activity:
         return 0.0 if self._alive else now - self._busy_until
 
 
-def newcomers() -> Callable[[], bool]:
-    """Says if a process is alive that is not there at the time of this call."""
+def newcomers() -> Callable[[], Iterator[Process]]:
+    """Gives the processes that are alive and are not there at the time of this call."""
     known = {(process.pid, process.started) for process in processes()}
     known_pids = {pid for pid, _ in known} | {os.getpid()}
 
-    def any_newcomer() -> bool:
-        return any(p.pid not in known_pids or (p.pid, p.started) not in known for p in processes())
+    def all_newcomers() -> Iterator[Process]:
+        return (p for p in processes() if p.pid not in known_pids or (p.pid, p.started) not in known)
 
-    return any_newcomer
+    return all_newcomers

@@ -1,17 +1,21 @@
-"""Parsing: the JSON of POST /v1/execute to a Command. Pure; everything that is wrong is said at once, by field."""
+"""Parsing: what a request says, to what is meant, such as a Command. Pure; of a command, all that is wrong is said."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import BadRequest
+
+T = TypeVar("T")
 
 TIMEOUT_S = 120.0
 MAX_TIMEOUT_S = 3600.0  # Cloud Run's request limit
 MAX_ARGUMENT_BYTES = 131_071  # Linux' MAX_ARG_STRLEN (32 pages) without the closing NUL: execve(2)
 SHELL = "/bin/sh"
 FIELDS = ("command", "argv", "timeout", "stdin", "cwd", "env")
+MAX_ID = 256  # characters
+MAX_OFFSET_DIGITS = 18
 SHOWN = 80  # characters of a wrong value that a complaint repeats
 
 
@@ -26,14 +30,18 @@ class Command:
     env: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a tar that is restored: where in it the part begins, and whether it is the last one."""
+
+    restore_id: str
+    offset: int
+    last: bool
+
+
 def parse(body: bytes) -> Command:
     """Raises BadRequest. A field that is null counts as absent."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise BadRequest(f"the body is not JSON ({exc}); wanted an object") from exc
-    if not isinstance(document, dict):
-        raise BadRequest(f"the body is {shown(document)}; wanted an object")
+    document = _object(body)
     errors = {name: [f"unknown field; wanted one of {', '.join(FIELDS)}"] for name in document if name not in FIELDS}
     fields = {name: value for name, value in document.items() if value is not None and name in FIELDS}
     if ("command" in fields) == ("argv" in fields):
@@ -56,6 +64,50 @@ def parse(body: bytes) -> Command:
     )
 
 
+def parse_adoption(body: bytes) -> tuple[str, Mapping[str, str]]:
+    """The session and its environment. Raises BadRequest."""
+    document = _object(body)
+    return _field("session_id", _name, document, None), _field("env", _env, document, {})
+
+
+def parse_lease(body: bytes, default_s: float, most_s: float) -> float:
+    """Seconds; an empty body is one without fields. Raises BadRequest."""
+
+    def lease(value: Any) -> float:
+        return seconds(value, most_s)
+
+    return _field("lease_s", lease, _object(body or b"{}"), default_s)
+
+
+def parse_part(query: Mapping[str, str]) -> Part:
+    """Raises BadRequest."""
+    restore_id, offset, last = query.get("restore", ""), query.get("offset", ""), query.get("last", "false")
+    if not 0 < len(restore_id) <= MAX_ID:
+        raise BadRequest.field("restore", f"got {shown(restore_id)}; wanted an id of 1 to {MAX_ID} characters")
+    if not (offset.isascii() and offset.isdigit() and len(offset) <= MAX_OFFSET_DIGITS):
+        raise BadRequest.field("offset", f"got {shown(offset)}; wanted a whole number, 0 or more")
+    if last not in ("true", "false"):
+        raise BadRequest.field("last", f"got {shown(last)}; wanted true or false")
+    return Part(restore_id, int(offset), last == "true")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise BadRequest(f"the body is not JSON ({exc}); wanted an object") from exc
+    if not isinstance(document, dict):
+        raise BadRequest(f"the body is {shown(document)}; wanted an object")
+    return document
+
+
+def _field(name: str, parser: Callable[[Any], T], document: Mapping[str, Any], default: Any) -> T:
+    try:
+        return parser(document.get(name, default))
+    except ValueError as exc:
+        raise BadRequest.field(name, str(exc)) from exc
+
+
 def _line(value: Any) -> str:
     text = _word(value)
     if not text.strip():
@@ -72,15 +124,22 @@ def _argv(value: Any) -> tuple[str, ...]:
     return argv
 
 
-def seconds(value: Any) -> float:
+def seconds(value: Any, most: float = MAX_TIMEOUT_S) -> float:
     """A timeout. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_TIMEOUT_S:
-        raise ValueError(f"got {shown(value)}; wanted seconds, above 0 and at most {MAX_TIMEOUT_S:.0f}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ValueError(f"got {shown(value)}; wanted seconds, above 0 and at most {most:.0f}")
     return float(value)
 
 
 def _stdin(value: Any) -> bytes:
     return _encoded(_text(value))
+
+
+def _name(value: Any) -> str:
+    text = _word(value)
+    if not text:
+        raise ValueError('got ""; wanted the id of a session')
+    return text
 
 
 def _folder(value: Any) -> str:

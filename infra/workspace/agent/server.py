@@ -15,12 +15,17 @@ from typing import Any
 import uvicorn
 
 from . import logs
-from .app import App, Checks
+from .app import App
 from .children import Children
 from .commands import GRACE_S, KILL_S, Commands
 from .conversations import Conversations
+from .exchange import Checks
+from .freezer import Freezer
+from .gate import Gate
+from .identity import Identity
 from .idle import Activity, newcomers
 from .settings import Settings
+from .upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +101,18 @@ def _websocket(**arguments: Any) -> asyncio.Protocol:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    with Children(settings.workdir) as children:
-        commands = Commands(children, settings.environment, settings.output_limit_bytes)
+    gate, others = Gate(), newcomers()
+    identity = Identity(settings.session_id, settings.environment)
+    freezer = Freezer(gate, others)
+    activity = Activity(lambda: any(True for _ in others()))
+    with Children(settings.workdir, gate) as children:
+        commands = Commands(children, identity.environment, settings.output_limit_bytes)
         verifier = _Verifier(settings)
         boot_id = os.urandom(16).hex()
-        conversations = Conversations(settings.session_id, boot_id, children, settings.environment)
+        conversations = Conversations(identity, boot_id, children)
+        upkeep = Upkeep(verifier, identity, gate, freezer, settings.workdir)
         config = uvicorn.Config(
-            App(boot_id, verifier, commands, conversations, Activity(newcomers())),
+            App(boot_id, verifier, commands, conversations, upkeep, activity),
             loop="none",
             http="httptools",
             ws=_websocket,  # type: ignore[arg-type]  # called, never looked at
@@ -128,6 +138,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             tasks.create_task(server.serve(sockets=[listener]))
             await stop.wait()
             log.info("agent stops")
+            await freezer.thaw()  # who stands still cannot end
             conversations.stop()
             server.should_exit = True
             await commands.stop()

@@ -66,6 +66,8 @@ class Shell:
         answer = self._control.next()
         self._script.write(self._dialect.command(line).encode())
         interrupted = await self._until_answered(answer, started + timeout_s, since)
+        if not (answer.done() or self.ended.done()):
+            await self._children.gate.thawed()
         timed_out = not (answer.done() or self.ended.done())
         if timed_out:
             await self._end_command(answer, since)
@@ -132,6 +134,7 @@ class Shell:
     async def _end(self) -> None:
         """TERM, then KILL for all that descends from the shell. Cancelling kills."""
         try:
+            await self._children.gate.thawed()
             await end(self._child)
         except asyncio.CancelledError:
             self._family.signal(signal.SIGKILL)
@@ -164,6 +167,7 @@ class Shell:
 
         A fork of the shell forgets a signal that comes before it has put its parent's traps away.
         """
+        await self._children.gate.thawed()
         self._abandon_line()
         signalled: set[tuple[int, int]] = set()
         for _ in range(LOOKS):

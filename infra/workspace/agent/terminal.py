@@ -25,8 +25,9 @@ class Terminal:
     """A shell that has a terminal of its own. Leaving the context hangs up and ends all that descends from it."""
 
     def __init__(self, children: Children, environment: Mapping[str, str], size: Size) -> None:
-        """Raises Exhausted."""
+        """Raises Exhausted, and what the gate does."""
         self._loop = asyncio.get_running_loop()
+        self._gate = children.gate
         try:
             self._ours, theirs = os.openpty()
         except OSError as exc:
@@ -49,6 +50,7 @@ class Terminal:
         self._loop.remove_writer(self._ours)
         os.close(self._ours)
         try:
+            await self._gate.thawed()
             await end(self._child, signal.SIGHUP)  # an interactive shell ignores SIGTERM
         except asyncio.CancelledError:
             Family(self._child.pid).signal(signal.SIGKILL)

@@ -29,7 +29,7 @@ class Tickets:
         clock: Callable[[], float],
         started_at: float | None = None,
     ) -> None:
-        self._session_id = session_id
+        self._booted_as = self._session_id = session_id
         self._keys = {key_id: jwt.PyJWK(dict(jwk), "EdDSA") for key_id, jwk in keys.items()}
         self._clock = clock
         self._started_at = clock() if started_at is None else started_at
@@ -42,7 +42,7 @@ class Tickets:
         expires_at = self._expiry_of.get(digest)
         if expires_at is not None and self._clock() < expires_at:
             return
-        expires_at = float(self._verified(token)["exp"])
+        expires_at = float(self._verified(token, self._session_id)["exp"])
         if len(self._expiry_of) >= MAX_REMEMBERED:
             self._expiry_of.clear()
         self._expiry_of[digest] = expires_at
@@ -52,7 +52,7 @@ class Tickets:
 
         One from before this process is refused: a process before it may have taken it.
         """
-        claims = self._verified(token)
+        claims = self._verified(token, self._session_id)
         if claims["iat"] < self._started_at - LEEWAY_S:
             raise BadTicket("the ticket in the URL is older than the agent; wanted a new one, or this one in a header")
         now = self._clock()
@@ -61,7 +61,17 @@ class Tickets:
         self._spent_until[claims["jti"]] = claims["exp"] + LEEWAY_S
         self._expiry_of.clear()  # another token with this jti, however it came about, is spent with it
 
-    def _verified(self, token: str) -> dict[str, Any]:
+    def check_adoption(self, token: str) -> None:
+        """As `check`, for who may hand this workspace to a session: a ticket for the name that it has had first."""
+        self._verified(token, self._booted_as)
+
+    def readdress(self, session_id: str) -> None:
+        """From now on only tickets for this session open anything."""
+        if session_id != self._session_id:
+            self._session_id = session_id
+            self._expiry_of.clear()
+
+    def _verified(self, token: str, audience: str) -> dict[str, Any]:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
             key = self._keys.get(key_id) if isinstance(key_id, str) else None
@@ -71,7 +81,7 @@ class Tickets:
                 token,
                 key,
                 algorithms=["EdDSA"],
-                audience=self._session_id,
+                audience=audience,
                 issuer=ISSUER,
                 leeway=LEEWAY_S,
                 options={"require": REQUIRED_CLAIMS, "strict_aud": True},

@@ -1,0 +1,129 @@
+"""The work folder's files come back: a tar, taken in parts, in order, each applied as it arrives.
+
+What was taken is known by its length, so a part whose answer was lost, or that broke off, is sent again from there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import Abandoned, BadRequest, Refused
+from .gate import Gate
+
+if TYPE_CHECKING:
+    from .extraction import Extraction
+
+log = logging.getLogger(__name__)
+
+MAX_PART_BYTES = 16 * 1024 * 1024
+STALL_S = 60.0  # without a byte
+APPLIED_BYTES = 1_048_576  # at once: a hop to a thread costs less than they do
+
+T = TypeVar("T")
+Piece = Callable[[], Awaitable[tuple[bytes, bool]]]
+
+
+class Restores:
+    """One restore for each life of the agent, into `workdir`, before anything else has happened in it."""
+
+    def __init__(self, workdir: str, gate: Gate) -> None:
+        self._workdir = workdir
+        self._gate = gate
+        self._id: str | None = None
+        self._offset = 0
+        self._done = False
+        self._extraction: Extraction | None = None
+        self._lock = asyncio.Lock()
+        self._waiting: asyncio.Timeout | None = None  # of the part that is being received
+
+    async def take(self, restore_id: str, offset: int, receive: Piece, *, last: bool) -> tuple[int, bool]:
+        """One part; how much of the tar was taken now, and whether that was all.
+
+        `offset` 0 begins anew. A part that arrives while another one does takes its place: whoever sent that one has
+        given up. Raises Refused, BadRequest, BadArchive, Full (begin anew), Abandoned.
+        """
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+        async with self._lock:
+            if self._done and restore_id == self._id:
+                return self._offset, True
+            self._check(restore_id, offset)
+            if offset == 0:
+                await self._begin(restore_id)
+            try:
+                await self._apply(receive)
+                if last:
+                    await self._finish()
+            except Abandoned:  # what was taken of the part stays
+                log.info("a part of a restore broke off", extra={"offset": self._offset})
+                raise
+            except BaseException:
+                await self._drop()
+                raise
+            return self._offset, self._done
+
+    def _check(self, restore_id: str, offset: int) -> None:
+        if self._done:
+            raise Refused("already_restored", f"the restore {self._id} was here; wanted that one or a new workspace")
+        if self._gate.used:
+            raise Refused("workspace_in_use", "something has run in this workspace; wanted a new one")
+        expected = self._offset if restore_id == self._id else 0
+        if offset not in (0, expected):
+            raise Refused("wrong_offset", f"offset: got {offset}; wanted {expected}", offset=expected)
+
+    async def _begin(self, restore_id: str) -> None:
+        """Whatever was there before is of no use: nothing has run on it."""
+        from .extraction import Extraction
+
+        self._gate.restoring = True
+        await self._drop()
+        self._extraction = await _in_thread(Extraction, self._workdir)
+        self._id = restore_id
+
+    async def _apply(self, receive: Piece) -> None:
+        extraction = self._extraction
+        assert extraction is not None  # noqa: S101 - whatever got an offset has begun
+        size = 0
+        more = True
+        while more:
+            gathered = bytearray()
+            try:
+                while more and len(gathered) < APPLIED_BYTES:
+                    piece, more = await self._received(receive)
+                    gathered += piece
+            finally:
+                size += len(gathered)
+                if size > MAX_PART_BYTES:
+                    raise BadRequest(f"a part has more than {MAX_PART_BYTES} bytes")
+                if gathered:
+                    await _in_thread(extraction.feed, gathered)
+                    self._offset += len(gathered)
+
+    async def _received(self, receive: Piece) -> tuple[bytes, bool]:
+        try:
+            async with asyncio.timeout(STALL_S) as self._waiting:
+                return await receive()
+        except TimeoutError as exc:
+            raise Abandoned("the client sends nothing, or sends the part again") from exc
+        finally:
+            self._waiting = None
+
+    async def _finish(self) -> None:
+        assert self._extraction is not None  # noqa: S101 - as above
+        await _in_thread(self._extraction.finish)
+        self._extraction.close()
+        self._extraction = None
+        self._done = True
+        self._gate.restoring = False
+        log.info("restored", extra={"restore": self._id, "bytes": self._offset})
+
+    async def _drop(self) -> None:
+        extraction, self._extraction = self._extraction, None
+        self._id, self._offset = None, 0
+        if extraction is not None:
+            await _in_thread(extraction.close)
+
+
+async def _in_thread(call: Callable[..., T], *args: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, call, *args)
