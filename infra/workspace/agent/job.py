@@ -4,9 +4,11 @@ FOLDER is the job's, in the mounted bucket; command.json in it says what to run.
 there. A mounted bucket shows a file once it is closed and rewrites it whole when it grows: so parts are closed every
 few seconds while there is output, and are small. Of a long stream the first part and the newest stay.
 
-The exit code is the command's, so that the platform tries again what failed. TERM ends the command and its process group.
+The exit code is the command's, so that the platform tries again what failed. TERM ends the command's
+process group.
 """
 
+import errno
 import json
 import os
 import selectors
@@ -33,6 +35,7 @@ CANNOT_RUN = 125  # as docker run: no command was started
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # POSIX shell, 2.8.2
 SIGNALLED = 128
 OURS = ("ONMEMOS_", "K_")
+SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 RESTORED_SIGNALS = [signal.SIGPIPE, signal.SIGTSTP, signal.SIGXFSZ]  # Python and we ignore them; a command must not
 
@@ -236,23 +239,23 @@ def _spawn(command: Mapping[str, Any], stdout: int, stderr: int) -> int:
     """Start the command, the leader of a session and group of its own. Raises OSError."""
     argv, env = _argv(command), environment(os.environ, command["env"])
     os.chdir(command["cwd"])
+    program = _found(argv[0], env)
     nothing = os.open(os.devnull, os.O_RDONLY)
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((nothing, stdout, stderr))]
+    options: Any = {"file_actions": actions, "setsid": True, "setsigmask": (), "setsigdef": RESTORED_SIGNALS}
     try:
-        return os.posix_spawnp(
-            _found(argv[0], env),
-            argv,
-            env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, n) for n, fd in enumerate((nothing, stdout, stderr))],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=RESTORED_SIGNALS,
-        )
+        return os.posix_spawn(program, argv, env, **options)
+    except OSError as exc:
+        if exc.errno != errno.ENOEXEC:
+            raise
+        # A script without #! is the shell's: POSIX, 2.9.1.
+        return os.posix_spawn(SHELL, [SHELL, program, *argv[1:]], env, **options)
     finally:
         os.close(nothing)
 
 
 def _argv(command: Mapping[str, Any]) -> list[str]:
-    return ["/bin/sh", "-c", command["command"]] if command["argv"] is None else list(command["argv"])
+    return [SHELL, "-c", command["command"]] if command["argv"] is None else list(command["argv"])
 
 
 def _found(name: str, env: Mapping[str, str]) -> str:
