@@ -1,6 +1,8 @@
 """What functions-framework loads: every function by its name, nothing else."""
 
+from functions.cancel_job import cancel_job
 from functions.connect_session import connect_session
+from functions.create_job import create_job
 from functions.create_key import create_key
 from functions.create_session import create_session
 from functions.create_workspace import create_workspace
@@ -9,9 +11,11 @@ from functions.delete_workspace import delete_workspace
 from functions.execute_session import execute_session
 from functions.execute_workspace import execute_workspace
 from functions.expire_session import expire_session
+from functions.get_job import get_job
 from functions.get_session import get_session
 from functions.get_workspace import get_workspace
 from functions.health import health
+from functions.list_jobs import list_jobs
 from functions.list_keys import list_keys
 from functions.list_sessions import list_sessions
 from functions.list_templates import list_templates
@@ -33,7 +37,9 @@ from shared.logs import configure
 configure()
 
 __all__ = [
+    "cancel_job",
     "connect_session",
+    "create_job",
     "create_key",
     "create_session",
     "create_workspace",
@@ -42,9 +48,11 @@ __all__ = [
     "execute_session",
     "execute_workspace",
     "expire_session",
+    "get_job",
     "get_session",
     "get_workspace",
     "health",
+    "list_jobs",
     "list_keys",
     "list_sessions",
     "list_templates",

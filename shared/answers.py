@@ -9,6 +9,7 @@ from typing import Any
 from shared import names, prices
 from shared.choice import SSH_PROVIDERS
 from shared.creation import Plan
+from shared.job_models import Job, JobOutput, JobPage
 from shared.models import NEVER, ApiKey, Connection, Execution, Page, Position, Resources, Session, State
 from shared.templates import Template
 
@@ -109,6 +110,41 @@ def key_json(key: ApiKey) -> dict[str, Any]:
         "expires_at": key.expires_at and _timestamp(key.expires_at),
         "revoked_at": key.revoked_at and _timestamp(key.revoked_at),
     }
+
+
+def job_json(job: Job, output: JobOutput = JobOutput()) -> dict[str, Any]:
+    """A job with its output; bytes that are no UTF-8 are shown as U+FFFD."""
+    texts = {"stdout": _text(output.stdout), "stderr": _text(output.stderr), "truncated": output.truncated}
+    return {**_job_json(job), **texts}
+
+
+def jobs_json(page: JobPage) -> dict[str, Any]:
+    """{jobs, next_page_token}, without output; the token is null on the last page."""
+    return {"jobs": [_job_json(job) for job in page.jobs], "next_page_token": page.next and _token(page.next)}
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    command = {"command": job.spec.line} if job.spec.argv is None else {"argv": list(job.spec.argv)}
+    return {
+        "id": job.id,
+        "session_id": job.session_id,
+        "state": str(job.state),
+        **command,
+        "timeout": job.spec.timeout_s,
+        "retries": job.spec.retries,
+        "attempts": job.attempts,
+        "returncode": job.returncode,
+        "created_at": _timestamp(job.created_at),
+        "started_at": job.started_at and _timestamp(job.started_at),
+        "finished_at": job.finished_at and _timestamp(job.finished_at),
+        "error": job.error,
+    }
+
+
+def _text(tail: bytes) -> str:
+    """What was cut off may end in the middle of a character: up to three bytes that only continue one are left out."""
+    start = next((at for at, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)
+    return tail[start:].decode(errors="replace")
 
 
 def _resources_json(resources: Resources) -> dict[str, Any]:

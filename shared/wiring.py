@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from shared.config import Settings
 from shared.identity import TaskIdentity
+from shared.jobs import Jobs
 from shared.keys import Keys
 from shared.models import ProviderName
 from shared.moving import Moving
-from shared.ports import Ports
+from shared.ports import JobPorts, Ports
 from shared.sessions import Sessions
 from shared.steps import Steps
 from shared.suspension import Suspension
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from google.cloud.storage import Client
 
     from shared.buckets import CloudStorage
+    from shared.cloud_run_jobs import CloudRunJobs
     from shared.documents import DocumentReader
     from shared.providers.base import Provider
+    from shared.providers.cloud_run import CloudRunSettings
     from shared.reconcile import Reconciler
     from shared.store import FirestoreStore
     from shared.tasks import CloudTasks
@@ -76,6 +79,10 @@ class Services:
         return Moving(self.ports)
 
     @cached_property
+    def jobs(self) -> Jobs:
+        return Jobs(self.ports)
+
+    @cached_property
     def ports(self) -> Ports:
         from shared.agent import HttpAgents
 
@@ -89,6 +96,7 @@ class Services:
             clock=self.clock,
             templates=self.templates,
             relay_url=self.settings.relay_url,
+            jobs=self._job_ports if ProviderName.CLOUD_RUN in self.providers else None,
         )
 
     @cached_property
@@ -184,19 +192,47 @@ class Services:
         await self._closing.aclose()
 
     def _cloud_run(self) -> "Provider":
-        from shared.providers.cloud_run import CloudRun, CloudRunSettings
+        from shared.providers.cloud_run import CloudRun
+
+        return CloudRun(lambda: self._run_client, self._cloud_run_settings)
+
+    @property
+    def _cloud_run_settings(self) -> "CloudRunSettings":
+        from shared.providers.cloud_run import CloudRunSettings
 
         settings = self.settings
-        return CloudRun(
-            lambda: self._run_client,
-            CloudRunSettings(
-                settings.project,
-                settings.location,
-                settings.workspace_account,
-                settings.closed_subnetwork,
-                settings.filestore_subnetwork,
-            ),
+        return CloudRunSettings(
+            settings.project,
+            settings.location,
+            settings.workspace_account,
+            settings.closed_subnetwork,
+            settings.filestore_subnetwork,
         )
+
+    @cached_property
+    def _job_ports(self) -> JobPorts:
+        from shared.job_store import FirestoreJobs
+
+        return JobPorts(FirestoreJobs(*self._firestore), Deferred(self._job_runs))
+
+    def _job_runs(self) -> "CloudRunJobs":
+        from shared.cloud_run_jobs import CloudRunJobs
+
+        return CloudRunJobs(lambda: self._run_jobs, lambda: self._run_executions, self._cloud_run_settings)
+
+    @cached_property
+    def _run_jobs(self) -> "run_v2.JobsAsyncClient":
+        from google.cloud import run_v2
+        from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
+
+        return run_v2.JobsAsyncClient(**self._transport(JobsGrpcAsyncIOTransport, self.settings.run_host))
+
+    @cached_property
+    def _run_executions(self) -> "run_v2.ExecutionsAsyncClient":
+        from google.cloud import run_v2
+        from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
+
+        return run_v2.ExecutionsAsyncClient(**self._transport(ExecutionsGrpcAsyncIOTransport, self.settings.run_host))
 
     @cached_property
     def _run_client(self) -> "run_v2.ServicesAsyncClient":
