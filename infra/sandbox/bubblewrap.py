@@ -21,7 +21,7 @@ from infra.sandbox.folders import Folders, Root
 from infra.sandbox.launch import launch, variables
 from infra.sandbox.local import LocalRuntime, running_task
 from infra.sandbox.processes import Child, Watched, children, signal_process
-from infra.sandbox.spec import WORKSPACE, ContainerSpec, SandboxError
+from infra.sandbox.spec import ContainerSpec, SandboxError
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ async def _child_pid(info: int) -> int:
 
 def _entries(spec: ContainerSpec, machine: Machine, egress: Egress, folders: Folders) -> Iterator[rootfs.Entry]:
     yield from rootfs.system()
-    yield from rootfs.identity(rootfs.short_hostname(spec.name), egress.nameserver)
+    yield from rootfs.identity(rootfs.short_hostname(spec.hostname or spec.name), egress.nameserver)
     yield from machine.interpreter.entries
     yield from python.agent_entries(machine.agent)
     yield from rootfs.writable(spec, folders.workspace, folders.shared)
@@ -158,11 +158,11 @@ def _command_line(
 ) -> list[str]:
     """What to execute; everything but the command goes through a descriptor: `ps` shows no environment."""
     options = [
-        *bwrap.namespaces(rootfs.short_hostname(spec.name)),
+        *bwrap.namespaces(rootfs.short_hostname(spec.hostname or spec.name)),
         *bwrap.environment(variables(spec, machine.interpreter, egress)),
         *arguments.options,
         *bwrap.system_folders(spec.limits.memory_bytes // 4),
-        "--chdir", WORKSPACE, "--info-fd", str(info_fd), "--block-fd", str(block_fd),
+        "--chdir", spec.workdir, "--info-fd", str(info_fd), "--block-fd", str(block_fd),
     ]  # fmt: skip
     filter_program = seccomp.program()
     if filter_program is not None:

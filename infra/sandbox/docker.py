@@ -66,8 +66,8 @@ def run_arguments(spec: ContainerSpec, container: str, tag: str, workspace: Path
     """What follows `docker`; the environment is passed by name only, so that `ps` shows no values."""
     limits = spec.limits
     arguments = [
-        "run", "--name", container, "--label", f"onmemos={tag}", "--hostname", spec.name[:63], "--init", "--rm",
-        "--pull", "never", "--user", f"{INSIDE_ID}:{INSIDE_ID}", "--workdir", WORKSPACE,
+        "run", "--name", container, "--label", f"onmemos={tag}", "--hostname", (spec.hostname or spec.name)[:63],
+        "--init", "--rm", "--pull", "never", "--user", f"{INSIDE_ID}:{INSIDE_ID}", "--workdir", spec.workdir,
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only",
         "--memory", str(limits.memory_bytes), "--memory-swap", str(limits.memory_bytes), "--cpus", f"{limits.cpu:g}",
         "--pids-limit", str(limits.processes), "--ulimit", f"fsize={limits.file_size_bytes}",

@@ -97,7 +97,7 @@ class Gvisor:
 
     def _prepare(self) -> None:
         spec, interpreter = self._spec, self._machine.interpreter
-        hostname = rootfs.short_hostname(spec.name)
+        hostname = rootfs.short_hostname(spec.hostname or spec.name)
         entries = [
             *rootfs.system(),
             *rootfs.identity(hostname, self._egress.nameserver),
@@ -116,6 +116,7 @@ class Gvisor:
             environment=variables(spec, interpreter, self._egress),
             hostname=hostname,
             host_id=HOST_ID,
+            workdir=spec.workdir,
         )
 
     async def _forget(self) -> None:

@@ -22,6 +22,7 @@ def write_bundle(
     environment: Mapping[str, str],
     hostname: str,
     host_id: int,
+    workdir: str = WORKSPACE,
 ) -> None:
     """Write the bundle into an empty folder; on the host, the session's user is `host_id`."""
     root = bundle / "rootfs"
@@ -52,7 +53,7 @@ def write_bundle(
             "user": {"uid": INSIDE_ID, "gid": INSIDE_ID},
             "args": list(argv),
             "env": [f"{name}={value}" for name, value in environment.items()],
-            "cwd": WORKSPACE,
+            "cwd": workdir,
             "noNewPrivileges": True,
             "capabilities": {},
         },

@@ -19,6 +19,11 @@ INSIDE_ID = 1000  # uid and gid of the session's user inside, as in the cloud im
 SUN_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1: man 7 unix
 MINIMUM_MEMORY_BYTES = 64 << 20  # the agent alone takes about 40 MB
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc", "dev", "sys", "run", "tmp", "var")
+_ROOMY = {  # the system's folders that others may be mounted in, and what is ours there
+    "etc": ("passwd", "group", "hosts", "hostname", "nsswitch.conf", "resolv.conf"),
+    "run": ("onmemos",),
+    "tmp": (),
+}
 _OURS = ("/opt/onmemos", "/opt/python")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a DNS label: names become folders and cgroups
 
@@ -37,7 +42,7 @@ class SandboxStartFailed(SandboxError):
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A host folder shown inside at the absolute path `target`."""
+    """A host folder or file shown inside at the absolute path `target`."""
 
     source: Path
     target: str
@@ -79,6 +84,7 @@ class ContainerSpec:
 
     `image` is a reference; only Docker has images, the other kinds show this machine's system read-only. A mount at
     /workspace takes the place of the folder that the container would have there. `log` gets the whole output.
+    `hostname` is the name where it is empty; `workdir` is where the command begins, and must be there.
     """
 
     name: str
@@ -88,6 +94,8 @@ class ContainerSpec:
     limits: Limits = Limits()
     egress: bool = True
     command: tuple[str, ...] = ()
+    hostname: str = ""
+    workdir: str = WORKSPACE
     attendance: Attendance = Attendance.NONE
     log: Sink | None = None
 
@@ -158,13 +166,21 @@ def check_spec(spec: ContainerSpec) -> None:
         parts = mount.target.split("/")
         if parts[0] or len(parts) < 2 or any(p in ("", ".", "..") for p in parts[1:]) or "\0" in mount.target:
             raise SandboxError(f"mount target {mount.target!r}: wanted an absolute path like /mnt/bucket")
-        if parts[1] in _SYSTEM or any(f"{mount.target}/".startswith(f"{p}/") for p in _OURS):
+        if _is_the_systems(parts[1:]) or any(f"{mount.target}/".startswith(f"{p}/") for p in _OURS):
             raise SandboxError(f"mount target {mount.target!r}: that folder is the system's")
-        if not mount.source.is_dir():
-            raise SandboxError(f"mount source {mount.source}: wanted a folder that exists")
+        if not mount.source.exists():
+            raise SandboxError(f"mount source {mount.source}: wanted a folder or file that exists")
     limits = spec.limits
     if limits.memory_bytes < MINIMUM_MEMORY_BYTES or limits.processes < 1 or limits.cpu <= 0:
         raise SandboxError(f"limits {limits}: wanted cpu > 0, processes ≥ 1, memory ≥ {MINIMUM_MEMORY_BYTES} bytes")
+
+
+def _is_the_systems(parts: list[str]) -> bool:
+    """Below some of its folders there is room for others: /etc/NAME, /run/NAME, /tmp/NAME."""
+    if parts[0] in _ROOMY and len(parts) > 1:
+        shown = parts[0] == "etc" and Path("/etc", parts[1]).exists()
+        return shown or parts[1] in _ROOMY[parts[0]]
+    return parts[0] in _SYSTEM
 
 
 def check_socket_path(path: Path) -> None:
