@@ -11,8 +11,9 @@ Sleep = Callable[[float], Awaitable[None]]
 class Pauses:
     """`next` waits and says whether there was time left to wait."""
 
-    def __init__(self, total_s: float, sleep: Sleep) -> None:
+    def __init__(self, total_s: float, sleep: Sleep, longest_s: float = LONGEST_S) -> None:
         self._deadline = time.monotonic() + total_s
+        self._longest_s = longest_s
         self._pause_s = FIRST_S
         self._sleep = sleep
 
@@ -22,5 +23,5 @@ class Pauses:
         if left <= 0:
             return False
         await self._sleep(min(self._pause_s, left))
-        self._pause_s = min(self._pause_s * GROWTH, LONGEST_S)
+        self._pause_s = min(self._pause_s * GROWTH, self._longest_s)
         return True
