@@ -40,8 +40,11 @@ def ssh(invocation: Invocation, *, session_id: str, only_print: bool) -> None:
     if only_print:
         click.echo(command)
         return
-    words = shlex.split(command)
-    if not words or words[0] != PROGRAM:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation without an end
+        words = []
+    if words[:1] != [PROGRAM]:
         raise Complaint(f"the command is not {PROGRAM}'s, and is not run; --print shows it")
     invocation.close()
     sys.stdout.flush()

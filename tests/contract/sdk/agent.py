@@ -19,12 +19,16 @@ RAN = {"stdout": "hi\n" * 1000, "stderr": "", "returncode": 0, "success": True}
 
 @dataclass(slots=True)
 class Agent:
-    """`tickets`: those that open it. `seen`: what it was asked with, newest last. `waits`: a shell runs `wait`."""
+    """`tickets`: those that open it. `seen`: what it was asked with, newest last. `waits`: a shell runs `wait`.
+
+    `is_frozen`: its session is being suspended or moved, and nothing is begun.
+    """
 
     tickets: set[str] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
     waits: threading.Event = field(default_factory=threading.Event)
+    is_frozen: bool = False
 
     @property
     def app(self) -> Starlette:
@@ -40,6 +44,8 @@ class Agent:
         self.seen.append(dict(request.headers))
         if self._ticket(request) not in self.tickets:
             return JSONResponse({"detail": "the ticket is not valid", "code": "bad_ticket"}, 401)
+        if self.is_frozen:
+            return JSONResponse({"detail": "the session is frozen", "code": "frozen"}, 503)
         command = (await request.json())["command"]
         if command == "bad":
             body = {"detail": "command: bad", "code": "bad_request", "errors": {"command": ["bad"]}}
@@ -55,6 +61,10 @@ class Agent:
 
     async def _served(self, socket: WebSocket, serve: Callable[..., Any]) -> None:
         self.seen.append(dict(socket.headers))
+        if self.is_frozen:
+            body = {"detail": "the session is frozen", "code": "frozen"}
+            await socket.send_denial_response(JSONResponse(body, 503))
+            return
         await socket.accept()
         if self._ticket(socket) not in self.tickets:
             await socket.close(4401, "the ticket is not valid")

@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket
 from tests.contract.sdk.agent import PREFIX, RAN, Agent, shell, terminal
 
 KEY = "your-api-key"
+ARRIVES = {"provisioning": "running", "suspending": "suspended", "moving": "running"}
 
 
 class Fault(Enum):
@@ -52,7 +53,10 @@ class Answer:
 
 
 class Service:
-    """Sessions in a dict, commands in a list. `agent_url`: what connect says; `lifetime_s`: of a ticket."""
+    """Sessions in a dict, commands in a list. `agent_url`: what connect says; `lifetime_s`: of a ticket.
+
+    What is on its way has arrived at the next look at it. A job writes one word of `says` for each look.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self.sessions: dict[str, dict[str, Any]] = {}
@@ -63,6 +67,8 @@ class Service:
         self.agent_url: str | None = None
         self.lifetime_s = 300.0
         self.first_status = "running"
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.says: list[str] = []
         self.app = Starlette(
             routes=[
                 Route("/health", self.health),
@@ -70,6 +76,13 @@ class Service:
                 Route("/v1/sessions", self.list, methods=["GET"]),
                 Route("/v1/sessions/{id}", self.get, methods=["GET"]),
                 Route("/v1/sessions/{id}", self.delete, methods=["DELETE"]),
+                Route("/v1/sessions/{id}/suspend", self.suspend, methods=["POST"]),
+                Route("/v1/sessions/{id}/resume", self.resume, methods=["POST"]),
+                Route("/v1/sessions/{id}/move", self.move, methods=["POST"]),
+                Route("/v1/sessions/{id}/jobs", self.create_job, methods=["POST"]),
+                Route("/v1/sessions/{id}/jobs", self.list_jobs, methods=["GET"]),
+                Route("/v1/sessions/{id}/jobs/{job}", self.get_job, methods=["GET"]),
+                Route("/v1/sessions/{id}/jobs/{job}/cancel", self.cancel_job, methods=["POST"]),
                 Route("/v1/sessions/{id}/execute", self.execute, methods=["POST"]),
                 Route("/v1/sessions/{id}/connect", self.connect, methods=["GET"]),
                 WebSocketRoute("/v1/sessions/{id}/shell", self.shell),
@@ -103,9 +116,51 @@ class Service:
 
     async def get(self, request: Request) -> Response:
         session = self.sessions.get(request.path_params["id"])
-        if session and session.get("status") == "provisioning":
-            session["status"] = "running"
+        if session and session.get("status") in ARRIVES:
+            session["status"] = ARRIVES[session["status"]]
         return JSONResponse(session) if session else _refusal(404, "session_not_found", "Session not found")
+
+    async def suspend(self, request: Request) -> Response:
+        return await self._turned(request, {"status": "suspending", "expires_at": None, "ttl_left_seconds": 1800.0})
+
+    async def resume(self, request: Request) -> Response:
+        return await self._turned(request, {"status": "provisioning", "expires_at": None, "ttl_left_seconds": None})
+
+    async def move(self, request: Request) -> Response:
+        return await self._turned(request, {"status": "moving", "provider": (await request.json())["provider"]})
+
+    async def _turned(self, request: Request, changes: dict[str, Any]) -> Response:
+        session = self.sessions[request.path_params["id"]]
+        if ARRIVES[changes["status"]] != session["status"] or "provider" in changes:
+            session.update({"details": {}, **changes})
+        return JSONResponse(session)
+
+    async def create_job(self, request: Request) -> Response:
+        body, session_id = await request.json(), request.path_params["id"]
+        job = {**body, "id": f"job-{len(self.jobs)}", "session_id": session_id, "state": "pending", "attempts": 0}
+        job |= {"returncode": None, "error": None, "stdout": "", "stderr": "", "truncated": False}
+        self.jobs[job["id"]] = job
+        return JSONResponse(job, 201)
+
+    async def list_jobs(self, request: Request) -> Response:
+        output = {"stdout", "stderr", "truncated"}
+        listed = [{name: job[name] for name in job if name not in output} for job in self.jobs.values()]
+        return JSONResponse({"jobs": listed, "next_page_token": None})
+
+    async def get_job(self, request: Request) -> Response:
+        job = self.jobs.get(request.path_params["job"])
+        if job is None:
+            return _refusal(404, "job_not_found", "Job not found")
+        if self.says:
+            job.update(state="running", attempts=1, stdout=job["stdout"] + self.says.pop(0))
+        elif job["state"] in {"pending", "running"}:
+            job.update(state="succeeded", returncode=0)
+        return JSONResponse(job)
+
+    async def cancel_job(self, request: Request) -> Response:
+        job = self.jobs[request.path_params["job"]]
+        job["state"] = "cancelled"
+        return JSONResponse(job)
 
     async def delete(self, request: Request) -> Response:
         session = self.sessions.pop(request.path_params["id"], None)
@@ -114,6 +169,8 @@ class Service:
         return JSONResponse({**session, "status": "deleting"})
 
     async def execute(self, request: Request) -> Response:
+        if refusal := self._unless_it_runs(request.path_params["id"]):
+            return refusal
         body = await request.json()
         self.commands.append(body["command"])
         return JSONResponse(RAN)
@@ -126,6 +183,8 @@ class Service:
         self.connects += 1
         if request.path_params["id"] not in self.sessions:
             return _refusal(404, "session_not_found", "Session not found")
+        if refusal := self._unless_it_runs(request.path_params["id"]):
+            return refusal
         ticket = f"ticket-{self.connects}"
         self.agent.tickets.add(ticket)
         expires_at = (datetime.now(UTC) + timedelta(seconds=self.lifetime_s)).isoformat()
@@ -134,6 +193,16 @@ class Service:
         return JSONResponse(
             {"url": url, "websocket": websocket, "ticket": ticket, "expires_at": expires_at, "ssh": None}
         )
+
+    def _unless_it_runs(self, session_id: str) -> Response | None:
+        session = self.sessions.get(session_id, {})
+        if session.get("status") in ARRIVES:
+            session["status"] = ARRIVES[session["status"]]  # it is waited for
+        if session.get("status") == "suspended" and session.get("auto_resume"):
+            session["status"] = "running"
+        if session.get("status") == "suspended":
+            return _refusal(409, "session_suspended", f"session {session_id} is suspended: resume it first")
+        return None
 
     async def shell(self, socket: WebSocket) -> None:
         await self._relayed(socket, shell)
@@ -147,6 +216,8 @@ class Service:
             await socket.close(4401, "X-API-Key: wrong")
         elif socket.path_params["id"] not in self.sessions:
             await socket.close(4404, "Session not found")
+        elif self._unless_it_runs(socket.path_params["id"]):
+            await socket.close(4409, "the session is suspended: resume it first")
         else:
             await serve(socket, self.commands)
 
@@ -279,11 +350,13 @@ class Stack:
 
     def reset(self) -> None:
         """As new: no session, no fault, and connect shows the way to the agent."""
-        for state in (self.service.sessions, self.service.commands, self.service.keys, self.wire.script):
+        service = self.service
+        for state in (service.sessions, service.commands, service.keys, service.jobs, service.says, self.wire.script):
             state.clear()
         for noted in (self.agent.tickets, self.agent.commands, self.agent.seen, self.agent_wire.script):
             noted.clear()
         self.agent.waits.clear()
+        self.agent.is_frozen = False
         for wire in (self.wire, self.agent_wire):
             wire.requests = wire.connections = 0
             wire.ended = threading.Semaphore(0)

@@ -55,7 +55,8 @@ def test_without_stdin_nothing_is_read() -> None:
 def test_every_option_of_a_creation_is_sent() -> None:
     words = (
         "--namespace n --user u --provider gke --ttl 2h --idle-timeout 10 --expected-duration 90s --env A=1 "
-        "--label k=v --cpu 2 --memory 4Gi --no-egress --long-lived --auto-resume --ssh --bucket b --mount-path /mnt --keep-bucket"
+        "--label k=v --cpu 2 --memory 4Gi --no-egress --long-lived --auto-resume --ssh --bucket b "
+        "--mount-path /mnt --keep-bucket"
     )
     called = onmemos("run", "go", *words.split(), "--", "go", turns=[ok(**SESSION), ran(), ok(**DELETED)])
     assert called.bodies[0] == {

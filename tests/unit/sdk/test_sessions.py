@@ -134,7 +134,7 @@ def test_a_session_knows_what_was_last_seen_of_it() -> None:
     assert it.expires_at == datetime(2026, 11, 25, 11, tzinfo=UTC)
     assert (it.suspended_at, it.ttl_left_seconds) == (None, None)
     it.refresh()
-    assert (it.expires_at, it.ttl_left_seconds, it.auto_resume) == (None, 1800.5, False)
+    assert [it.expires_at, it.ttl_left_seconds, it.auto_resume] == [None, 1800.5, False]
     assert it.suspended_at == datetime(2026, 11, 25, 10, 30, tzinfo=UTC)
 
 
