@@ -33,6 +33,7 @@ NO_CLOUD_RUN = "jobs run on Cloud Run, which this deployment does not have"
 START_TIMEOUT_S = 90.0
 CLAIM_LASTS = timedelta(minutes=3)  # longer than a start may take
 START_DEADLINE = timedelta(minutes=15)  # transient faults are retried for so long, then the job has failed
+AT_ONCE = 16  # jobs that are asked about, or ended, at the same time
 LOOKED_UP_AT_ONCE = 100
 FINAL = {
     Progress.SUCCEEDED: JobState.SUCCEEDED,
@@ -94,20 +95,29 @@ class JobLife:
         """End and forget all jobs of a session that is deleted; what they wrote stays in its bucket."""
         if self.ports.jobs is None:
             return
-        async for job in self.jobs.store.of_session(session.id):
-            await self.remove(session, job)
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def removed(job: Job) -> None:
+            async with turn:
+                await self.remove(session, job)
+
+        await asyncio.gather(*[removed(job) async for job in self.jobs.store.of_session(session.id)])
 
     async def remove(self, session: Session, job: Job) -> None:
+        """End the job and forget it; what it wrote stays."""
         await self.jobs.runs.remove(job.id)
         await self.files(session, job).forget_command()
         await self.jobs.store.delete(job.id)
 
     async def unsettled(self) -> AsyncIterator[tuple[Job, Session | None]]:
-        """Every job that is recorded as unfinished, with its session; None: that is gone."""
+        """Every job that is not as it is recorded, with its session; None: that is gone."""
         if self.ports.jobs is None:
             return
         async for job in self.jobs.store.unfinished():
-            yield job, await self.ports.stored(job.session_id)
+            session = await self.ports.stored(job.session_id)
+            run = None if session is None else await self.jobs.runs.inspect(job.id)
+            if run is None or run.is_over or job.cancelling:
+                yield job, session
 
     async def orphans(self) -> AsyncIterator[str]:
         """The ids of jobs that Cloud Run still has although they are over, or gone."""
@@ -131,10 +141,12 @@ class JobLife:
             await self.jobs.store.delete(job_id)
 
     def files(self, session: Session, job: Job) -> JobFiles:
+        """The job's files, in the bucket that the session has mounted."""
         return JobFiles(self.ports.buckets, session.storage.bucket or bucket_name(session.id), job.id)
 
     @property
     def jobs(self) -> JobPorts:
+        """Raises ProviderNotConfigured: there is no Cloud Run."""
         if self.ports.jobs is None:
             raise ProviderNotConfigured(NO_CLOUD_RUN)
         return self.ports.jobs

@@ -19,7 +19,7 @@ from shared.errors import (
     TooManyJobs,
     WriteConflict,
 )
-from shared.job_life import NO_CLOUD_RUN, JobLife
+from shared.job_life import AT_ONCE, NO_CLOUD_RUN, JobLife
 from shared.job_models import Job, JobOutput, JobPage, JobSpec
 from shared.models import Caller, Position, ProviderName, Session, State
 from shared.ports import Ports
@@ -27,7 +27,6 @@ from shared.providers.base import Wanted
 
 MAX_UNFINISHED = 100  # jobs of a session; a region's Cloud Run has 1000: cloud.google.com/run/quotas
 MAX_WRITE_TRIES = 8
-AT_ONCE = 16  # jobs that are asked about at the same time
 
 
 @dataclass(frozen=True, slots=True)

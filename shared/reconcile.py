@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared import names
+from shared.job_life import JobLife
 from shared.models import Session, State
 from shared.ports import Ports
 from shared.steps import Steps
@@ -26,6 +27,8 @@ class Deed(StrEnum):
     DELETE_WORKSPACE = "delete workspace"
     DELETE_BUCKET = "delete bucket"
     DELETE_TASK = "delete task"
+    SETTLE_JOB = "settle job"
+    DELETE_JOB = "delete job"
     FORGET_KEYS = "forget idempotency keys"
 
 
@@ -51,7 +54,7 @@ class Reconciler:
     async def run(self, *, dry_run: bool = False) -> AsyncGenerator[Action]:
         """Put everything right, one action at a time. Raises ProviderUnavailable; what was done by then stays done."""
         now = self.ports.clock()
-        for plan in (self._stuck(now), self._overdue(now), self._orphans(), self._spent_keys(now)):
+        for plan in (self._stuck(now), self._overdue(now), self._jobs(now), self._orphans(), self._spent_keys(now)):
             async for action, do in plan:
                 if not dry_run:
                     await do()
@@ -75,6 +78,18 @@ class Reconciler:
                     Action(Deed.EXPIRE, session.id, reason),
                     _bind(Steps(self.ports).expire, session.id, session.expiry_generation),
                 )
+
+    async def _jobs(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
+        """Those that nobody asks about get started and settled, too."""
+        life = JobLife(self.ports)
+        async for job, session in life.unsettled():
+            if session is None:
+                yield Action(Deed.DELETE_JOB, job.id, "its session is gone"), _bind(life.forget, job.id)
+            elif session.state is not State.DELETING and now - job.version >= STUCK_AFTER:
+                reason = f"{job.state} for {int((now - job.version).total_seconds())} s"
+                yield Action(Deed.SETTLE_JOB, job.id, reason), _bind(life.settled, job, session)
+        async for job_id in life.orphans():
+            yield Action(Deed.DELETE_JOB, job_id, "it is over, or its session is gone"), _bind(life.forget, job_id)
 
     async def _orphans(self) -> "AsyncIterator[tuple[Action, _Do]]":
         for name, provider in self.ports.providers.items():

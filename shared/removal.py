@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from shared import names
+from shared.job_life import JobLife
 from shared.models import Session
 from shared.ports import Ports
 from shared.snapshots import Snapshots
@@ -19,7 +20,8 @@ class Removal:
         for place in session.places:
             if place in self.ports.providers:
                 await self.ports.providers[place].delete(session.id)
-        # After the workspaces, which have it mounted.
+        await JobLife(self.ports).remove_all(session)
+        # After the workspaces and the jobs, which have it mounted.
         if session.storage.bucket is None and session.storage.keep:
             await Snapshots(self.ports).forget_all(session)
         else:
