@@ -1,4 +1,5 @@
-"""The emulators' process: Cloud Run, Cloud Tasks, Operations, Firestore on one gRPC port, token keys on an HTTP port.
+"""The emulators' process: Cloud Run, Cloud Tasks, Workstations, Operations, Firestore on one gRPC port; token keys, and
+the workstations' hosts, on an HTTP port each.
 
 With --storage-server it also stands in front of fake-gcs-server, so that what sessions write in a bucket is an object
 at once. An NFS share is a folder, <state>/filestore/<server>/<share>: made when it is first mounted, and kept.
@@ -30,6 +31,8 @@ from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
 from infra.emulators.run.cloud_run import SERVICES_PER_REGION, CloudRun
 from infra.emulators.tasks import CloudTasks
+from infra.emulators.workstations.front import Front as WorkstationsFront
+from infra.emulators.workstations.service import WORKSTATIONS_PER_REGION, Workstations
 from infra.sandbox.runtime import open_runtime
 from infra.sandbox.spec import SandboxUnavailable
 
@@ -63,6 +66,8 @@ class Options:
     services_per_region: int
     storage_port: int
     storage_server: str
+    workstations_port: int
+    workstations_per_region: int
 
 
 def parse(arguments: list[str]) -> Options:
@@ -91,6 +96,10 @@ def parse(arguments: list[str]) -> Options:
     )
     parser.add_argument("--storage-port", type=int, default=0, help="of Cloud Storage; 0: any free one")
     parser.add_argument("--storage-server", default="", help="URL of the fake-gcs-server that serves --buckets")
+    parser.add_argument("--workstations-port", type=int, default=0, help="of the workstations' hosts; 0: any free one")
+    parser.add_argument(
+        "--workstations-per-region", type=int, default=WORKSTATIONS_PER_REGION, help="quota of workstations"
+    )
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -100,6 +109,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         listener = stack.enter_context(_listen(options.http_port, "--http-port"))
         served = bool(options.storage_server)
         storage = stack.enter_context(_listen(options.storage_port, "--storage-port")) if served else None
+        hosts = stack.enter_context(_listen(options.workstations_port, "--workstations-port"))
         server, grpc_port = _grpc_server(options.grpc_port)
         for folder in (options.state, options.sockets, options.buckets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -123,7 +133,15 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
                 services_per_region=options.services_per_region,
             )
         )
-        handlers = [*operations.handlers(), *tasks.handlers(), *run.handlers()]
+        workstations = await stack.enter_async_context(
+            Workstations(
+                options.state / "workstations.sqlite",
+                runtime=runtime,
+                operations=operations,
+                workstations_per_region=options.workstations_per_region,
+            )
+        )
+        handlers = [*operations.handlers(), *tasks.handlers(), *run.handlers(), *workstations.handlers()]
         if options.firestore:  # imported by those who use it only
             from infra.emulators.firestore import FirestoreEmulator
 
@@ -133,6 +151,9 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         await stack.enter_async_context(JwksServer(tokens, listener))
+        doors = WorkstationsFront(workstations, options.sockets)
+        stack.push_async_callback(doors.close)
+        await stack.enter_async_context(HttpServer(doors, hosts))
         if storage is not None:
             front = Front(options.buckets, options.storage_server)
             stack.push_async_callback(front.close)
@@ -140,6 +161,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         ready = {
             "grpc": f"{HOST}:{grpc_port}",
             "http": f"{HOST}:{listener.getsockname()[1]}",
+            "workstations": f"{HOST}:{hosts.getsockname()[1]}",
             "sandbox": dict(runtime.facts),
         }
         sys.stdout.write(json.dumps(ready) + "\n")
