@@ -1,10 +1,11 @@
 """The calls for jobs: commands that outlive a request, beside their session and on its bucket."""
 
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from .calls import Calls
 from .faces import iteration, operation
-from .paths import given, path_to
+from .paths import SERVICE_WAIT_S, given, path_to
 from .shapes import JobDict, JobPageDict
 
 JOB_TIMEOUT_S = 3600.0
@@ -23,13 +24,14 @@ class JobOperations(Calls):
         argv: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         retries: int = 0,
+        idempotency_key: str | None = None,
     ) -> JobDict:
         """Start a command line with `/bin/sh -c`, or `argv` without a shell, that may take up to 168 hours.
 
         `timeout`: seconds for each attempt. `retries`: how often it is started again after it failed, 10 at most.
         `env` is added to the session's own. Output is kept in the session's bucket, at /data/.onmemos/jobs/<id>/.
-        The job ends with its session. Not repeated once it may have been carried out: after Timeout or ConnectionLost
-        look at list_jobs. Raises NotFound, BadRequest, Conflict.
+        The job ends with its session. The call is repeated after a connection fault and still makes one job: it
+        carries an `idempotency_key`, a new one if none is given. Raises NotFound, BadRequest, Conflict, RateLimited.
         """
         body = given(
             command=command,
@@ -39,7 +41,15 @@ class JobOperations(Calls):
             retries=retries,
         )
         path = path_to("sessions", "jobs", session_id=session_id)
-        return await self._link.call(JobDict, "POST", path, json=body, idempotent=False)
+        return await self._link.call(
+            JobDict,
+            "POST",
+            path,
+            json=body,
+            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+            idempotent=True,
+            takes_s=SERVICE_WAIT_S,
+        )
 
     @operation
     async def get_job(self, session_id: str, job_id: str) -> JobDict:

@@ -140,10 +140,17 @@ class JobsFace:
         argv: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         retries: int = 0,
+        idempotency_key: str | None = None,
     ) -> AsyncJob:
         """Start a command that may take up to 168 hours; everything is as in the client's create_job."""
         info = await self._operations.create_job(
-            self._session_id, command, timeout, argv=argv, env=env, retries=retries
+            self._session_id,
+            command,
+            timeout,
+            argv=argv,
+            env=env,
+            retries=retries,
+            idempotency_key=idempotency_key,
         )
         return AsyncJob(self._operations, info)
 

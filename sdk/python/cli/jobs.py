@@ -74,9 +74,13 @@ def run(
     One word is a line for the shell; several are a program and its arguments. Ctrl-C leaves the job running. The exit
     code is the command's, 124 when its time was up, or 125 if it could not be run.
     """
-    with complaining(NotRun), waiting(f"starting a job of {session_id}"):
-        session = invocation.client.sessions.get(session_id)
-        job = session.jobs.create(timeout=timeout, retries=retries, env=dict(env) or None, **spoken(command))
+    try:
+        with complaining(NotRun), waiting(f"starting a job of {session_id}"):
+            session = invocation.client.sessions.get(session_id)
+            job = session.jobs.create(timeout=timeout, retries=retries, env=dict(env) or None, **spoken(command))
+    except KeyboardInterrupt:
+        note(f"whether it was started, onmemos jobs ls {session_id} shows")
+        raise
     if detach:
         invocation.output.words(job.info, job.id)
         return

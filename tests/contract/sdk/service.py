@@ -137,7 +137,8 @@ class Service:
 
     async def create_job(self, request: Request) -> Response:
         body, session_id = await request.json(), request.path_params["id"]
-        job = {**body, "id": f"job-{len(self.jobs)}", "session_id": session_id, "state": "pending", "attempts": 0}
+        job_id = self.keys.setdefault(request.headers["idempotency-key"], f"job-{len(self.jobs)}")
+        job = {**body, "id": job_id, "session_id": session_id, "state": "pending", "attempts": 0}
         job |= {"returncode": None, "error": None, "stdout": "", "stderr": "", "truncated": False}
         self.jobs[job["id"]] = job
         return JSONResponse(job, 201)

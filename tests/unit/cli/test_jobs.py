@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from sdk.python.errors import ConnectError
+from sdk.python.transport import Request
 from tests.unit.cli.invoking import SESSION, onmemos
 from tests.unit.sdk.scripted import ScriptedClient, Turn, ok, refusal
 
@@ -110,6 +112,21 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(monkeypatch: pytest
     assert f"onmemos jobs logs {ID} job-1 -f follows it again" in called.stderr
     assert f"onmemos jobs cancel {ID} job-1 ends it" in called.stderr
     assert called.requests[-1] == ("GET", f"/v1/sessions/{ID}/jobs/job-1")
+
+
+def test_ctrl_c_before_the_job_is_known_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ScriptedClient):
+        def __init__(self, *turns: Turn) -> None:
+            super().__init__(*turns)
+            self.transport.send = self.send  # type: ignore[method-assign]
+
+        async def send(self, request: Request) -> httpx.Response:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tests.unit.cli.invoking.ScriptedClient", Interrupted)
+    called = run()
+    assert (called.code, called.stdout) == (130, "")
+    assert f"onmemos jobs ls {ID} shows" in called.stderr
 
 
 def test_a_service_that_is_lost_meanwhile_says_how_to_go_on() -> None:

@@ -175,13 +175,14 @@ def test_a_job_is_sent_with_what_was_given() -> None:
     assert client.last.json == {"argv": ["make", "all"], "timeout": 604_800, "env": {"A": "1"}, "retries": 3}
 
 
-@pytest.mark.parametrize("fault", [ConnectionLost("reset"), refusal(503), refusal(502)], ids=repr)
-def test_a_job_that_may_have_been_started_is_not_started_again(fault: Turn) -> None:
-    client = ScriptedClient(fault, ok(id="j"))
-    with pytest.raises(OnMemOSError) as caught:
-        client.create_job("s", "make")
-    assert caught.value.may_have_executed
-    assert len(client.transport.requests) == 1
+@pytest.mark.parametrize("fault", [ConnectionLost("reset"), refusal(503), refusal(429)], ids=repr)
+def test_a_job_is_asked_for_again_with_the_key_that_makes_it_one(fault: Turn) -> None:
+    client = ScriptedClient(fault, ok(id="j"), ok(id="j"))
+    client.create_job("s", "make")
+    first, again = (request.headers["Idempotency-Key"] for request in client.transport.requests)
+    assert first == again
+    client.create_job("s", "make", idempotency_key="mine")
+    assert client.last.headers["Idempotency-Key"] == "mine"
 
 
 def test_jobs_are_read_page_by_page_looked_at_and_cancelled() -> None:
