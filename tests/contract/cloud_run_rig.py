@@ -1,11 +1,11 @@
 """Cloud Run's emulator with its real clients, over sandboxes that are only a socket each: for tests of its logic."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 from google.cloud import run_v2
@@ -36,6 +36,7 @@ class SocketContainer:
         self.name = spec.name
         self.spec = spec
         self.socket = socket
+        self.attendant = socket.with_name("attendant.sock")
         self._status = int(spec.command[1]) if spec.command[:1] == ("status",) else 200
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
@@ -145,6 +146,14 @@ class Rig:
     async def get(self, service_id: str) -> run_v2.Service:
         return await self.services.get_service(name=f"{PARENT}/services/{service_id}")
 
+    async def create_instance(self, instance_id: str, instance: run_v2.Instance | None = None) -> run_v2.Instance:
+        request = {"parent": PARENT, "instance_id": instance_id, "instance": instance or an_instance()}
+        answer: run_v2.Instance = await (await self.instances.create_instance(request)).result(timeout=5)
+        return answer
+
+    async def get_instance(self, instance_id: str) -> run_v2.Instance:
+        return await self.instances.get_instance(name=f"{PARENT}/instances/{instance_id}")
+
     async def create_job(self, job_id: str, job: run_v2.Job | None = None, **more: Any) -> run_v2.Job:
         operation = await self.jobs.create_job(
             run_v2.CreateJobRequest(parent=PARENT, job_id=job_id, job=job or a_job("exit", "0"), **more)
@@ -172,12 +181,23 @@ class Rig:
 
     async def until(self, service_id: str, state: Any) -> run_v2.Service:
         """The service once its terminal condition has that state; fails after five seconds."""
-        for _ in range(1000):
-            service = await self.get(service_id)
-            if service.terminal_condition.state == state:
-                return service
-            await asyncio.sleep(0.005)
-        raise AssertionError(f"{service_id} stays {service.terminal_condition}, {state!r} is wanted")
+        return await _in_state(lambda: self.get(service_id), state)
+
+    async def instance_until(self, instance_id: str, state: Any) -> run_v2.Instance:
+        """The same for an instance."""
+        return await _in_state(lambda: self.get_instance(instance_id), state)
+
+
+R = TypeVar("R", run_v2.Service, run_v2.Instance)
+
+
+async def _in_state(get: Callable[[], Awaitable[R]], state: Any) -> R:
+    for _ in range(1000):
+        found = await get()
+        if found.terminal_condition.state == state:
+            return found
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"{found.name} stays {found.terminal_condition}, {state!r} is wanted")
 
 
 @asynccontextmanager
@@ -219,17 +239,28 @@ async def cloud_run(folder: Path, sockets: Path, **settings: Any) -> AsyncIterat
             await server.stop(None)
 
 
-def a_service(*command: str, **fields: Any) -> run_v2.Service:
-    """A service as the control plane asks for one; `command` is SocketContainer's."""
-    container: dict[str, Any] = {
+def an_agent(*command: str, **fields: Any) -> dict[str, Any]:
+    """A container as the control plane asks for one; `command` is SocketContainer's."""
+    return {
         "image": "us-docker.pkg.dev/onmemos/agent/python:3",
         "command": list(command),
         "env": [{"name": "WORKSPACE_ID", "value": "ws-1"}],
         "ports": [{"container_port": 8080}],
         "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
         "startup_probe": {"http_get": {"path": "/health"}, "period_seconds": 1, "failure_threshold": 30},
-        **fields.pop("container", {}),
+        **fields,
     }
+
+
+def an_instance(*command: str, **fields: Any) -> run_v2.Instance:
+    container = an_agent(*command, **fields.pop("container", {}))
+    return run_v2.Instance(
+        {"labels": {"onmemos": "session"}, "launch_stage": "BETA", "containers": [container], **fields}
+    )
+
+
+def a_service(*command: str, **fields: Any) -> run_v2.Service:
+    container = an_agent(*command, **fields.pop("container", {}))
     template = {
         "containers": [container],
         "scaling": {"min_instance_count": 1, "max_instance_count": 1},

@@ -1,4 +1,4 @@
-"""Cloud Run as a whole: services with their revisions, and jobs with their executions, over one file and runtime."""
+"""Cloud Run as a whole: services, instances and jobs with what they hold, over one file and one runtime."""
 
 import datetime
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from infra.emulators.run.batch import EXECUTIONS_KEPT, GRACE_S, Batch
 from infra.emulators.run.container_names import ContainerNames
 from infra.emulators.run.executions import Executions
 from infra.emulators.run.fleet import Fleet
+from infra.emulators.run.instance_fleet import InstanceFleet
+from infra.emulators.run.instances import Instances
 from infra.emulators.run.jobs import Jobs
 from infra.emulators.run.revisions import Revisions
 from infra.emulators.run.service import Services
@@ -23,6 +25,7 @@ from infra.emulators.run.storage import Storage
 from infra.sandbox.spec import Runtime
 
 SERVICES_PER_REGION = 1000  # of a project: cloud.google.com/run/quotas
+INSTANCES_PER_REGION = 1000
 JOBS_PER_REGION = 1000
 
 
@@ -46,6 +49,7 @@ class CloudRun:
         buckets: Path,
         gateway_url: str,
         services_per_region: int = SERVICES_PER_REGION,
+        instances_per_region: int = INSTANCES_PER_REGION,
         jobs_per_region: int = JOBS_PER_REGION,
         task_grace_s: float = GRACE_S,
         executions_kept: int = EXECUTIONS_KEPT,
@@ -58,6 +62,8 @@ class CloudRun:
         self._storage = Storage(path)
         self._fleet = Fleet(self._storage, runtime, folders, names, clock)
         services = Services(self._fleet, answers, names, urls=urls, quota=services_per_region, clock=clock)
+        self._instances = InstanceFleet(self._storage, runtime, folders, names, clock)
+        instances = Instances(self._instances, answers, names, urls=urls, quota=instances_per_region, clock=clock)
         self._batch = Batch(
             self._storage, runtime, folders, clock, grace_s=task_grace_s, executions_kept=executions_kept
         )
@@ -66,6 +72,7 @@ class CloudRun:
         self._handlers = [
             *services.handlers(),
             *Revisions(self._fleet).handlers(),
+            *instances.handlers(),
             *jobs.handlers(),
             *executions.handlers(),
         ]
@@ -75,6 +82,7 @@ class CloudRun:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._storage)
             await opening.enter_async_context(self._fleet)
+            await opening.enter_async_context(self._instances)
             await opening.enter_async_context(self._batch)
             self._opened = opening.pop_all()
         return self

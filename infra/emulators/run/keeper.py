@@ -26,6 +26,7 @@ SAID_CHARACTERS = 1000
 
 class Phase(StrEnum):
     READY = "ready"
+    ENDED = "ended"  # with success, and that was that
     RESTARTING = "restarting"  # it ended, or did not start again; the next try follows
     FAILED = "failed"  # it never became ready; nothing follows
 
@@ -36,11 +37,15 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A container that shall run. `revision` says which version of its owner wants it; the name is `spec.name`."""
+    """A container that shall run. `revision` says which version of its owner wants it; the name is `spec.name`.
+
+    `may_end`: with exit code 0, for good.
+    """
 
     revision: str
     spec: ContainerSpec
     probe: StartupProbe = StartupProbe()
+    may_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ Observer = Callable[[str, Observed], Awaitable[None]]
 
 
 class Keeper:
-    """Runs until cancelled, and then stops its container; or returns when the container never became ready.
+    """Runs until cancelled, and then stops its container; or returns when the container never became ready or may end.
 
     `first`, if given, is the outcome of the first try, which is then also the only one if it fails. Other tries wait
     for `slots`. Each change is told to `observe` before anything else is done about it.
@@ -85,7 +90,8 @@ class Keeper:
     async def run(self) -> None:
         while True:
             try:
-                await self._live()
+                if await self._live():
+                    return
             except StartFailed as exc:
                 if self._first is not None and not self._first.done():
                     await self._tell(Phase.FAILED, str(exc))
@@ -95,8 +101,8 @@ class Keeper:
                 await self._fell(str(exc), lived_s=0)
             await asyncio.sleep(min(FIRST_RETRY_S * 2 ** (self._failures - 1), LONGEST_RETRY_S))
 
-    async def _live(self) -> None:
-        """One life of the container, from start to end. Raises StartFailed."""
+    async def _live(self) -> bool:
+        """One life of the container, from start to end; whether it was the last one. Raises StartFailed."""
         waits = self._first is None or self._first.done()
         turn: AbstractAsyncContextManager[None] = self._slots if waits else nullcontext()
         async with turn:
@@ -108,7 +114,12 @@ class Keeper:
             if self._first is not None and not self._first.done():
                 self._first.set_result(None)
             code = await exited
-            await self._fell(said(f"The container exited with code {code}.", container), time.monotonic() - born)
+            message = said(f"The container exited with code {code}.", container)
+            if over := code == 0 and self._wanted.may_end:
+                await self._tell(Phase.ENDED, message)
+            else:
+                await self._fell(message, time.monotonic() - born)
+            return over
         finally:
             exited.cancel()
             await container.stop(STOP_GRACE_S)

@@ -64,6 +64,12 @@ def wanted_revision(name: str, service_id: str, revision: types.Revision, folder
     return Wanted(revision_id, container_spec(name, revision, env, folders), _probe(revision.containers[0]))
 
 
+def wanted_instance(name: str, life: str, instance: types.Instance, folders: Folders) -> Wanted:
+    """Restarted when it fails, as cloud.google.com/run/docs/configuring/instances/restart-policy has it by default."""
+    spec = container_spec(name, instance, _serving(instance), folders)
+    return Wanted(life, spec, _probe(instance.containers[0]), may_end=True)
+
+
 def wanted_task(name: str, task: types.Task, attempt: int, of: int, folders: Folders) -> ContainerSpec:
     """One attempt, counted from 0, of one of `of` tasks."""
     env = {
