@@ -29,7 +29,7 @@ class Server:
     """An API server: `url` without a slash at its end; `ssl` None where it is plain HTTP or publicly trusted."""
 
     url: str
-    ssl: ssl.SSLContext | None = None
+    ssl: "ssl.SSLContext | None" = None
 
 
 @dataclass(frozen=True, slots=True)
