@@ -126,7 +126,10 @@ class Kubeconfig:
     def _context(self) -> tuple[dict[str, Any], dict[str, Any]]:
         import yaml
 
-        config = yaml.safe_load(self._path.read_text(encoding="utf-8"))
+        try:
+            config = yaml.safe_load(self._path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as exc:
+            raise ValueError(f"it is no YAML: {exc}") from exc
         if not isinstance(config, dict):
             raise ValueError("got no mapping, wanted a kubeconfig")
         context = _named(config, "contexts", config.get("current-context", ""))["context"]
