@@ -4,18 +4,20 @@ It opens to an access token of exactly that workstation, in the Authorization he
 and WebSockets on without it. What passes counts as traffic for the workstation's idle_timeout.
 """
 
+import asyncio
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from google.cloud.workstations_v1 import types
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
+from yarl import URL
 
 from infra.emulators.workstations.names import parent_of
+from infra.emulators.workstations.ports import PortConnector
 from infra.emulators.workstations.resources import State
 from infra.emulators.workstations.service import Workstations
 from infra.emulators.workstations.storage import Stored
@@ -44,12 +46,16 @@ class Front:
     def __init__(self, workstations: Workstations, sockets: Path) -> None:
         self._workstations = workstations
         self._sockets = sockets
-        self._clients: dict[str, aiohttp.ClientSession] = {}
-        self._calls: Counter[str] = Counter()
+        self._clients: dict[tuple[str, int], aiohttp.ClientSession] = {}
+        self._calls: Counter[tuple[str, int]] = Counter()
+        self._carriers: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         while self._clients:
             await self._clients.popitem()[1].close()
+        for carrier in self._carriers:
+            carrier.cancel()
+        await asyncio.gather(*self._carriers, return_exceptions=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -70,7 +76,7 @@ class Front:
         self._check_token(stored, port, _bearer(scope) or token)
         self._check_open(stored, port)
         url = passage.join(INSIDE, match[3] or b"/", query)
-        await self._pass_on(stored, url, headers, scope, *self._watched(stored, receive, send))
+        await self._pass_on(stored, port, url, headers, scope, *self._watched(stored, receive, send))
 
     def _check_token(self, stored: Stored, port: int, token: str) -> None:
         if not token:
@@ -93,8 +99,6 @@ class Front:
         if workstation.state != State.STATE_RUNNING:
             state = State(workstation.state).name
             raise Refused(503, "workspace_unreachable", f"{workstation.host} is in state {state}, not STATE_RUNNING")
-        if port != AGENT_PORT:
-            raise Refused(502, "workspace_unreachable", f"nothing listens on port {port} of {workstation.host}")
 
     def _watched(self, stored: Stored, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """The same, and each message is traffic."""
@@ -114,34 +118,47 @@ class Front:
         return received, sent
 
     async def _pass_on(
-        self, stored: Stored, url: Any, headers: list[passage.Header], scope: Scope, receive: Receive, send: Send
+        self,
+        stored: Stored,
+        port: int,
+        url: URL,
+        headers: list[passage.Header],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         pass_it = passage.pass_http if scope["type"] == "http" else socket_passage.pass_websocket
-        host, container = stored.workstation.host, stored.container
-        self._calls[container] += 1
+        there = f"{port}-{stored.workstation.host}"
+        way = (stored.container, port)
+        self._calls[way] += 1
         gone = False
         try:
-            await pass_it(self._client(container), url, headers, scope, receive, send)
+            await pass_it(self._client(way), url, headers, scope, receive, send)
         except passage.Unreachable as exc:
             gone = True
-            raise Refused(502, "workspace_unreachable", f"{host}: {exc}") from exc
+            raise Refused(502, "workspace_unreachable", f"{there}: {exc}") from exc
         except passage.Lost as exc:
-            raise Refused(502, "workspace_lost", f"{host}: {exc}") from exc
+            raise Refused(502, "workspace_lost", f"{there}: {exc}") from exc
         except socket_passage.Refused as exc:
-            raise Refused(exc.status, "handshake_refused", f"{host}: {exc}") from exc
+            raise Refused(exc.status, "handshake_refused", f"{there}: {exc}") from exc
         finally:
-            self._calls[container] -= 1
-            if not self._calls[container]:
-                del self._calls[container]
-                if gone and (client := self._clients.pop(container, None)):
+            self._calls[way] -= 1
+            if not self._calls[way]:
+                del self._calls[way]
+                if gone and (client := self._clients.pop(way, None)):
                     await client.close()
 
-    def _client(self, container: str) -> aiohttp.ClientSession:
-        if container not in self._clients:
-            path = str(self._sockets / container / "agent.sock")
-            connector = aiohttp.UnixConnector(path, limit=0, keepalive_timeout=IDLE_S)
-            self._clients[container] = passage.http_client(connector)
-        return self._clients[container]
+    def _client(self, way: tuple[str, int]) -> aiohttp.ClientSession:
+        if way not in self._clients:
+            container, port = way
+            folder = self._sockets / container
+            connector: aiohttp.BaseConnector
+            if port == AGENT_PORT:
+                connector = aiohttp.UnixConnector(str(folder / "agent.sock"), limit=0, keepalive_timeout=IDLE_S)
+            else:
+                connector = PortConnector(folder / "attendant.sock", port, IDLE_S, self._carriers)
+            self._clients[way] = passage.http_client(connector)
+        return self._clients[way]
 
 
 def _bearer(scope: Scope) -> str:

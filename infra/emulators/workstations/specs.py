@@ -11,7 +11,7 @@ from infra.emulators.workstations import machines
 from infra.emulators.workstations.resources import is_kept
 from infra.emulators.workstations.storage import Stored
 from infra.sandbox.folders import delete_tree
-from infra.sandbox.spec import AGENT_SOCKET, ContainerSpec, Mount
+from infra.sandbox.spec import AGENT_SOCKET, Attendance, ContainerSpec, Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ def wanted_container(
         mounts=folders.mounts(stored, config),
         limits=machines.limits(machine),
         command=(*container.command, *container.args),
+        attendance=Attendance.PLAIN,  # for the ports that are not the agent's
     )
     return Wanted(attempt, spec, Readiness(checks=tuple(_check(check) for check in config.readiness_checks)))
 
