@@ -93,6 +93,10 @@ class Rig:
         request = workstations_v1.GenerateAccessTokenRequest(workstation=name, **more)
         return str((await self.client.generate_access_token(request)).access_token)
 
+    def disks(self) -> list[Path]:
+        """The persistent directories on the host."""
+        return list((self.folder / "state" / "workstations" / "disks").glob("*"))
+
     def at(self, workstation: workstations_v1.Workstation, path: str = "/health", port: int = 8080) -> str:
         return self.url.format(host=workstation.host, port=port) + path
 

@@ -10,7 +10,9 @@ import pytest
 
 from shared.providers.base import Provider
 from shared.providers.cloud_run import CloudRun, CloudRunSettings
+from shared.providers.workstations import Workstations, WorkstationsSettings
 from tests.contract.cloud_run_rig import Rig, cloud_run
+from tests.contract.workstations_rig import CLUSTER, workstations
 from tests.fakes import MemoryProvider
 
 SETTINGS = CloudRunSettings(
@@ -38,10 +40,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     shutil.rmtree(sockets, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "cloud_run"])
+@pytest.fixture(params=["memory", "cloud_run", "workstations"])
 async def stand(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[Stand]:
     if request.param == "memory":
         fake = MemoryProvider()
         yield Stand(fake, lambda: not fake.made, rig.buckets)
+    elif request.param == "workstations":
+        with tempfile.TemporaryDirectory(prefix="om-") as sockets:
+            async with workstations(rig.buckets.parent, Path(sockets)) as ws:
+                await ws.group()
+                provider = Workstations(lambda: ws.client, WorkstationsSettings(CLUSTER, "onmemos-{template}", ws.url))
+                yield Stand(provider, lambda: not ws.runtime.running() and not ws.disks(), rig.buckets)
     else:
         yield Stand(CloudRun(lambda: rig.services, SETTINGS), lambda: not rig.runtime.running(), rig.buckets)

@@ -45,6 +45,27 @@ async def test_deleting_leaves_nothing_and_twice_is_not_an_error(stand: Stand, s
     assert stand.is_empty()
 
 
+async def test_one_that_was_stopped_is_started_again(stand: Stand, session: Session) -> None:
+    await stand.provider.create(session, ENV, BUCKET)
+    await stand.provider.stop(session.id)
+    await stand.provider.stop(session.id)
+    assert (await stand.provider.inspect(session.id)).health in {Health.STOPPED, Health.GONE}
+    workspace = await stand.provider.create(session, ENV, BUCKET)
+    assert workspace.url.startswith("http")
+    assert (await stand.provider.inspect(session.id)).health is Health.READY
+    assert await listed(stand.provider) == [session.id]
+
+
+async def test_a_stopped_one_is_deleted_and_leaves_nothing(stand: Stand, session: Session) -> None:
+    await stand.provider.create(session, ENV, BUCKET)
+    await stand.provider.stop(session.id)
+    await stand.provider.delete(session.id)
+    assert (await stand.provider.inspect(session.id)).health is Health.GONE
+    assert await listed(stand.provider) == []
+    assert stand.is_empty()
+
+
 async def test_a_workspace_that_was_never_made_is_gone(stand: Stand) -> None:
     assert (await stand.provider.inspect("ws-none-me-1756062811")).health is Health.GONE
+    await stand.provider.stop("ws-none-me-1756062811")
     await stand.provider.delete("ws-none-me-1756062811")
