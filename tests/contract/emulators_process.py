@@ -36,6 +36,7 @@ class Running:
     grpc: str
     http: str
     folders: Folders
+    workstations: str
 
 
 def start(folders: Folders, *more: str, **environment: str) -> Process:
@@ -77,7 +78,7 @@ def emulators(folders: Folders, *more: str) -> Iterator[Running]:
     process = start(folders, *more)
     try:
         addresses = ready(process)
-        yield Running(process, addresses["grpc"], addresses["http"], folders)
+        yield Running(process, addresses["grpc"], addresses["http"], folders, addresses["workstations"])
     finally:
         code, errors = end(process)
     assert code == 0, errors

@@ -66,7 +66,7 @@ async def test_one_port_serves_the_apis_and_another_the_keys_of_tokens(
         assert (await http.get("/health")).json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("option", ["--grpc-port", "--http-port"])
+@pytest.mark.parametrize("option", ["--grpc-port", "--http-port", "--workstations-port"])
 def test_a_taken_port_is_named_with_its_option_in_one_line(folders: Folders, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
