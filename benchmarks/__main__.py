@@ -16,9 +16,19 @@ TABLE_WIDTH = 100
 # (what, figure, the same of the floor, unit, the most it should be)
 ROWS = (
     ("stack ready", "ready_s", "", "s", 8),
-    ("create to first command, cold: p50", "cold_p50_ms", "", "ms", 400),
-    ("  p10", "cold_p10_ms", "", "ms", None),
-    ("  p90", "cold_p90_ms", "", "ms", None),
+    ("create to first command, cold: cloud_run p50", "cloud_run_p50_ms", "", "ms", 400),
+    ("  p10", "cloud_run_p10_ms", "", "ms", None),
+    ("  p90", "cloud_run_p90_ms", "", "ms", None),
+    ("  gke p50", "gke_p50_ms", "", "ms", None),
+    ("  p90", "gke_p90_ms", "", "ms", None),
+    ("  workstations p50", "workstations_p50_ms", "", "ms", None),
+    ("  p90", "workstations_p90_ms", "", "ms", None),
+    ("suspend with 100 MB of files: cloud_run", "cloud_run_suspend_ms", "", "ms", None),
+    ("  resume to first command", "cloud_run_resume_ms", "", "ms", None),
+    ("  gke: suspend", "gke_suspend_ms", "", "ms", None),
+    ("  resume to first command", "gke_resume_ms", "", "ms", None),
+    ("  workstations: suspend (stop)", "workstations_suspend_ms", "", "ms", None),
+    ("  resume to first command", "workstations_resume_ms", "", "ms", None),
     ("agent, Unix socket, `echo hi`: p50", "p50_ms", "floor_p50_ms", "ms", 3),
     ("  p90", "p90_ms", "floor_p90_ms", "ms", None),
     ("  16 clients", "rps", "floor_rps", "requests/s", None),
@@ -39,7 +49,8 @@ async def measure(settings: Settings) -> dict[str, float]:
 
 
 def table(figures: dict[str, float]) -> Table:
-    title = f"OnMemOS on this machine, {sessions.COLD_SESSIONS} cold sessions; the floor is asyncio's sh -c 'echo hi'"
+    counts = ", ".join(f"{count} on {provider}" for provider, count in sessions.COLD_SESSIONS.items())
+    title = f"OnMemOS on this machine, cold sessions: {counts}; the floor is asyncio's sh -c 'echo hi'"
     result = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in ("", "measured", "wanted", "floor", "times the floor"):
         result.add_column(heading, justify="right" if heading else "left", no_wrap=True)
@@ -62,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)  # a line that is cut says nothing
-    with console.status("measuring, for half a minute", spinner="dots"):
+    with console.status("measuring, for a minute", spinner="dots"):
         figures = asyncio.run(measure(Settings.from_environment()))
     if options.json:
         print(json.dumps(figures))

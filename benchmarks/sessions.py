@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from benchmarks import suspension
 from benchmarks.agent import CLIENTS, Connection
 from infra.local.settings import ANY_PORTS, Settings
 from infra.local.stack import Stack
 from sdk.python import AsyncOnMemOSClient
 
-COLD_SESSIONS = 20
+COLD_SESSIONS = {"cloud_run": 20, "gke": 10, "workstations": 10}
 ONE_CLIENT_CALLS = 300
 SDK_CALLS = 100
 MANY_CLIENTS_S = 2.0
@@ -27,9 +28,9 @@ SPEC = {"template": "python", "namespace": "bench", "user": "bench"}
 
 
 async def measure(settings: Settings) -> dict[str, float]:
-    """ready_s; cold_p10_ms, _p50_, _p90_, _max_; gateway_p50_ms, _p90_ms, _rps (of 16 clients).
+    """ready_s; <provider>_p10_ms, _p50_, _p90_, _max_; gateway_p50_ms, _p90_ms, _rps (of 16 clients).
 
-    sdk_direct_p50_ms, sdk_functions_p50_ms, shell_direct_p50_ms, shell_relay_p50_ms.
+    sdk_direct_p50_ms, sdk_functions_p50_ms, shell_direct_p50_ms, shell_relay_p50_ms; what benchmarks.suspension gives.
     """
     with tempfile.TemporaryDirectory(prefix="onmemos-bench-") as home:
         own = replace(settings, home=Path(home), ports=ANY_PORTS)
@@ -46,15 +47,16 @@ async def measure(settings: Settings) -> dict[str, float]:
             for connection in connections:
                 connection.close()
             await client.delete_session(session["id"])
+            suspensions = await suspension.measure(client)
             # Last, because the teardown of what it leaves goes on beside whatever comes next.
-            cold = [await _cold(client, number) for number in range(COLD_SESSIONS)]
-    deciles, cold_deciles = quantiles(one, n=10), quantiles(cold, n=10)
+            cold: dict[str, float] = {}
+            for provider, count in COLD_SESSIONS.items():
+                cold |= _spread(provider, [await _cold(client, provider, number) for number in range(count)])
+    deciles = quantiles(one, n=10)
     return {
         "ready_s": stack.ready_s,
-        "cold_p50_ms": median(cold),
-        "cold_p10_ms": cold_deciles[0],
-        "cold_p90_ms": cold_deciles[8],
-        "cold_max_ms": max(cold),
+        **cold,
+        **suspensions,
         "gateway_p50_ms": median(one),
         "gateway_p90_ms": deciles[8],
         "gateway_rps": rps,
@@ -63,10 +65,20 @@ async def measure(settings: Settings) -> dict[str, float]:
     }
 
 
-async def _cold(client: AsyncOnMemOSClient, number: int) -> float:
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    deciles = quantiles(values, n=10)
+    return {
+        f"{name}_p10_ms": deciles[0],
+        f"{name}_p50_ms": median(values),
+        f"{name}_p90_ms": deciles[8],
+        f"{name}_max_ms": max(values),
+    }
+
+
+async def _cold(client: AsyncOnMemOSClient, provider: str, number: int) -> float:
     """From asking for a session to the end of its first command; the session is deleted afterwards."""
     began = time.perf_counter()
-    session = await client.create_session(SPEC, user=f"bench-{number}")
+    session = await client.create_session(SPEC, provider=provider, user=f"bench-{number}")
     await client.execute_session(session["id"], "true", check=True)
     took_ms = (time.perf_counter() - began) * 1000
     await client.delete_session(session["id"])

@@ -39,6 +39,12 @@ class Agents(Protocol):
         InvalidRequest (the agent's complaint, such as a folder that does not exist).
         """
 
+    async def adopt(self, session: Session, agent_id: str, env: Mapping[str, str]) -> None:
+        """Give a warm agent, which goes by `agent_id` until then, the session and its environment. Again is fine.
+
+        Raises WorkspaceUnreachable, WorkspaceLost.
+        """
+
     async def freeze(self, session: Session, lease_s: float) -> int:
         """Let all processes of the session stand still, and refuse new ones; how many there are. Again renews it.
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.config import Settings
@@ -27,7 +28,7 @@ from shared.tickets import Tickets
 
 if TYPE_CHECKING:
     import aiohttp
-    from google.cloud import run_v2, tasks_v2
+    from google.cloud import run_v2, tasks_v2, workstations_v1
     from google.cloud.firestore_v1 import AsyncClient
     from google.cloud.storage import Client
 
@@ -175,7 +176,13 @@ class Services:
 
     @cached_property
     def providers(self) -> "dict[ProviderName, Provider]":
-        return {ProviderName.CLOUD_RUN: Deferred(self._cloud_run)}
+        """Those that the deployment has settings for."""
+        found: dict[ProviderName, Provider] = {ProviderName.CLOUD_RUN: Deferred(self._cloud_run)}
+        if self.settings.gke_kubeconfig or self.settings.gke_cluster:
+            found[ProviderName.GKE] = Deferred(self._gke)
+        if self.settings.workstations_cluster:
+            found[ProviderName.WORKSTATIONS] = Deferred(self._workstations)
+        return found
 
     @cached_property
     def http(self) -> "aiohttp.ClientSession":
@@ -233,6 +240,56 @@ class Services:
         from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
 
         return run_v2.ExecutionsAsyncClient(**self._transport(ExecutionsGrpcAsyncIOTransport, self.settings.run_host))
+
+    def _gke(self) -> "Provider":
+        from shared.providers.gke import Gke
+        from shared.providers.gke_credentials import Credentials, Kubeconfig
+        from shared.providers.gke_endpoint import GkeCluster, google_token
+        from shared.providers.gke_manifests import GkeSettings
+
+        settings = self.settings
+        wanted = GkeSettings(
+            kubeconfig=settings.gke_kubeconfig,
+            cluster=settings.gke_cluster,
+            runtime_class=settings.gke_runtime_class,
+            pod_network=settings.gke_pod_network,
+            buckets=settings.gke_buckets,
+            service_account=settings.gke_service_account,
+            storage_class=settings.gke_storage_class,
+            disk_gib=settings.gke_disk_gib,
+            warm_pool=settings.gke_warm_pool,
+        )
+        credentials: Credentials
+        if settings.gke_kubeconfig:
+            credentials = Kubeconfig(Path(settings.gke_kubeconfig))
+        else:
+            credentials = GkeCluster(settings.gke_cluster, google_token())
+        gke = Gke(wanted, credentials)
+        self._closing.push_async_callback(gke.close)
+        return gke
+
+    def _workstations(self) -> "Provider":
+        from shared.providers.workstations import Workstations, WorkstationsSettings
+
+        settings = self.settings
+        return Workstations(
+            lambda: self._workstations_client,
+            WorkstationsSettings(
+                cluster=settings.workstations_cluster,
+                config=settings.workstations_config,
+                url=settings.workstations_url,
+                cpu=settings.workstations_cpu,
+                memory_bytes=settings.workstations_memory_gib << 30,
+            ),
+        )
+
+    @cached_property
+    def _workstations_client(self) -> "workstations_v1.WorkstationsAsyncClient":
+        from google.cloud import workstations_v1
+        from google.cloud.workstations_v1.services.workstations.transports import WorkstationsGrpcAsyncIOTransport
+
+        emulator = self.settings.workstations_host
+        return workstations_v1.WorkstationsAsyncClient(**self._transport(WorkstationsGrpcAsyncIOTransport, emulator))
 
     @cached_property
     def _run_client(self) -> "run_v2.ServicesAsyncClient":

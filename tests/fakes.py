@@ -1,7 +1,7 @@
 """In-memory ports for the use cases. Each passes the contract tests of the adapter that it stands for."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from shared.errors import (
     InvalidRequest,
     KeyNotFound,
     SessionNotFound,
+    WorkspaceLost,
     WorkspaceUnreachable,
     WriteConflict,
 )
@@ -411,6 +412,7 @@ class MemoryAgents:
     frozen: set[str] = field(default_factory=set)
     folders: dict[str, bytes] = field(default_factory=dict)
     restored: list[tuple[str, str]] = field(default_factory=list)
+    adopted: dict[str, str] = field(default_factory=dict)
     archive_fault: Exception | None = None
     restore_fault: Exception | None = None
 
@@ -429,6 +431,11 @@ class MemoryAgents:
             raise WorkspaceUnreachable("the workspace is frozen")
         self.ran.append((session.id, command))
         return Execution(f"{command.line}\n", "", 0, timed_out=False, truncated=False, duration_ms=1.0, boot_id=boot_id)
+
+    async def adopt(self, session: Session, agent_id: str, env: Mapping[str, str]) -> None:
+        await self.boot_id(session)
+        if self.adopted.setdefault(agent_id, session.id) != session.id:
+            raise WorkspaceLost(f"{agent_id} has another session")
 
     async def freeze(self, session: Session, lease_s: float) -> int:
         await self.boot_id(session)

@@ -25,16 +25,17 @@ SETTINGS = "\n".join(
     [
         "settings, from the environment:",
         *(
-            f"  {variable:24} {name}'s port, {getattr(Ports(), name)} if not given; 0: any that is free"
+            f"  {variable:25} {name}'s port, {getattr(Ports(), name)} if not given; 0: any that is free"
             for name, variable in PORT_VARIABLES.items()
         ),
-        "  ONMEMOS_HOME             where the stack keeps its state, .onmemos if not given",
-        "  ONMEMOS_API_KEY          the API's first key, your-api-key if not given",
-        "  ONMEMOS_SANDBOX          auto, bubblewrap, gvisor or docker",
-        "  ONMEMOS_EGRESS           auto, slirp4netns, pasta, proxy or none: how sessions reach the internet",
-        "  ONMEMOS_FIRESTORE        auto, official or embedded; auto: official where Google's emulator is found",
-        "  ONMEMOS_TEMPLATES_FILE   a YAML file with templates of your own",
-        "  FIRESTORE_EMULATOR_HOST  a Firestore emulator that runs already, unless ONMEMOS_FIRESTORE=embedded",
+        "  ONMEMOS_HOME              where the stack keeps its state, .onmemos if not given",
+        "  ONMEMOS_API_KEY           the API's first key, your-api-key if not given",
+        "  ONMEMOS_SANDBOX           auto, bubblewrap, gvisor or docker",
+        "  ONMEMOS_EGRESS            auto, slirp4netns, pasta, proxy or none: how sessions reach the internet",
+        "  ONMEMOS_FIRESTORE         auto, official or embedded; auto: official where Google's emulator is found",
+        "  CLOUD_RUN_MODE            service or instance: what a session on Cloud Run is",
+        "  ONMEMOS_TEMPLATES_FILE    a YAML file with templates of your own",
+        "  FIRESTORE_EMULATOR_HOST   a Firestore emulator that runs already, unless ONMEMOS_FIRESTORE=embedded",
     ]
 )
 

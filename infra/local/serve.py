@@ -31,6 +31,7 @@ from infra.local.functions_host import FunctionsHost
 from infra.local.gateway import Gateway
 from infra.local.queues import ensure_queues
 from infra.local.workspaces import Workspaces
+from infra.local.workstations import ensure_workstations
 from shared.http import FUNCTIONS, ROUTES
 from shared.models import Caller, SessionFilter
 from shared.websocket_server import SERVER
@@ -41,7 +42,16 @@ NO_WEBSOCKETS = {"ws": "none"}  # as functions-framework
 STOP_GRACE_S = 1  # for requests that are being answered
 
 # What the functions import at their first use: here while the emulators start.
-LOADED_AHEAD = ("shared.agent", "shared.buckets", "shared.providers.cloud_run", "shared.store", "shared.tasks")
+LOADED_AHEAD = (
+    "kubernetes.aio.client",
+    "shared.agent",
+    "shared.buckets",
+    "shared.providers.cloud_run",
+    "shared.providers.gke",
+    "shared.providers.workstations",
+    "shared.store",
+    "shared.tasks",
+)
 
 
 class Server(uvicorn.Server):
@@ -109,7 +119,15 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
                 group.create_task(each.serve(sockets=[listener]))
             settings = app.settings
             parent = f"projects/{settings.project}/locations/{settings.location}"
-            await ensure_queues(settings.tasks_host, parent, settings.queue)
+            await asyncio.gather(
+                ensure_queues(settings.tasks_host, parent, settings.queue),
+                ensure_workstations(
+                    settings.workstations_host,
+                    settings.workstations_cluster,
+                    settings.workstations_config,
+                    app.templates,
+                ),
+            )
             await warm(app)
             gc.freeze()  # what was loaded stays: the collector need not look through it again and again
             sys.stdout.write('{"ready": true}\n')

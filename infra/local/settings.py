@@ -51,6 +51,13 @@ class Firestore(StrEnum):
     EMBEDDED = "embedded"
 
 
+class CloudRunMode(StrEnum):
+    """What a session on Cloud Run is: a service, or an instance that can be stopped."""
+
+    SERVICE = "service"
+    INSTANCE = "instance"
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Every port of the stack, all on 127.0.0.1; 0 takes any that is free.
@@ -88,7 +95,7 @@ class Settings:
     """One stack. `home` holds all that outlives it; `inherited` is the environment that its processes start from.
 
     `firestore_host`: a Firestore emulator that runs already ("host:port"), "" for none. `templates_file`: the
-    deployment's own templates.
+    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are.
     """
 
     home: Path = HOME
@@ -99,6 +106,7 @@ class Settings:
     firestore: Firestore = Firestore.AUTO
     firestore_host: str = ""
     templates_file: Path | None = None
+    cloud_run_mode: CloudRunMode = CloudRunMode.SERVICE
     inherited: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -115,6 +123,7 @@ class Settings:
             firestore=_choice(environment, "ONMEMOS_FIRESTORE", Firestore.AUTO),
             firestore_host=environment.get("FIRESTORE_EMULATOR_HOST", "").strip(),
             templates_file=Path(templates_file).expanduser().resolve() if templates_file else None,
+            cloud_run_mode=_choice(environment, "CLOUD_RUN_MODE", CloudRunMode.SERVICE),
             inherited=dict(environment),
         )
 

@@ -35,6 +35,7 @@ CLOUD = {
     "ONMEMOS_TASK_ACCOUNT": "tasks@onmemos-local.iam.gserviceaccount.com",
     "ONMEMOS_CLOSED_SUBNETWORK": "projects/onmemos-local/regions/us-central1/subnetworks/closed",
     "ONMEMOS_FILESTORE_SUBNETWORK": "projects/onmemos-local/regions/us-central1/subnetworks/filestore",
+    "ONMEMOS_WORKSTATIONS_CLUSTER": "projects/onmemos-local/locations/us-central1/workstationClusters/onmemos",
 }
 LOOPBACK = "127.0.0.1,localhost"
 
@@ -112,7 +113,7 @@ class Stack:
         lock = self._closing.enter_context(home.claimed(settings))
         with closing(ports.listen(wanted, "gateway")) as gateway, closing(ports.listen(wanted, "functions")) as pushes:
             storage_port, storage_server = ports.free(wanted, "storage"), ports.free(ANY_PORTS, "storage")
-            for name in ("emulators", "http"):
+            for name in ("emulators", "http", "kubernetes", "workstations"):
                 ports.free(wanted, name)
             self._environment(gateway.getsockname()[1], pushes.getsockname()[1], storage_port)
             # Google's Firestore keeps its documents when it ends: after everything that writes them.
@@ -154,6 +155,7 @@ class Stack:
             "ONMEMOS_TICKET_KEY_FILE": str(self.settings.ticket_key),
             "ONMEMOS_RELAY_URL": f"http://{HOST}:{gateway_port}",
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
+            "CLOUD_RUN_MODE": self.settings.cloud_run_mode,
         }
         if self.settings.templates_file is not None:
             self.environment["ONMEMOS_TEMPLATES_FILE"] = str(self.settings.templates_file)
@@ -183,6 +185,7 @@ class Stack:
             "--gateway-url": self.base_url,
             "--grpc-port": settings.ports.emulators,
             "--http-port": settings.ports.http,
+            "--workstations-port": settings.ports.workstations,
             "--sandbox": settings.sandbox,
             "--egress": settings.egress,
             "--storage-port": storage_port,
@@ -201,6 +204,8 @@ class Stack:
         self.environment |= {
             "CLOUD_RUN_EMULATOR_HOST": said["grpc"],
             "CLOUD_TASKS_EMULATOR_HOST": said["grpc"],
+            "WORKSTATIONS_EMULATOR_HOST": said["grpc"],
+            "ONMEMOS_WORKSTATIONS_URL": f"http://{said['workstations']}/{{host}}/{{port}}",
             "ONMEMOS_OIDC_CERTS_URL": f"http://{said['http']}/oauth2/v3/certs",
         }
         self.environment.setdefault("FIRESTORE_EMULATOR_HOST", said["grpc"])
