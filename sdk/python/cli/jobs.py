@@ -9,10 +9,10 @@ from ..errors import OnMemOSError
 from .complaints import INTERRUPTED, NOT_RUN, NotRun, complain, complaining, sentence
 from .grammar import Carrier, Group, examples, spoken
 from .invocation import Invocation, json_option, pass_invocation
-from .names import session_argument
+from .names import job_argument, session_argument
 from .output import note, since, written
 from .progress import waiting
-from .values import Duration, Id, Pair
+from .values import Duration, Pair
 
 if TYPE_CHECKING:
     from ..jobs import Job
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 TIMED_OUT = 124  # as timeout(1)
 MAX_RETRIES = 10
 OUTPUT_FOLDER = ".onmemos/jobs"  # of the session's bucket
-
-job_argument = click.argument("job_id", metavar="JOB", type=Id())
 
 
 @click.group(cls=Group, short_help="Run commands that take hours or days.")

@@ -1,5 +1,6 @@
-"""What Tab offers: the sessions and templates that there are. A shell waits for it, so it gives up soon."""
+"""What Tab offers: the sessions, jobs and templates that there are. A shell waits for it, so it gives up soon."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -30,7 +31,14 @@ def complete_template(ctx: click.Context, _: click.Parameter, incomplete: str) -
     return _offered(ctx, incomplete, _templates)
 
 
+def complete_job(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of the jobs of the session that stands before, newest first."""
+    return _offered(ctx, incomplete, lambda client: _jobs(client, ctx.params.get("session_id") or ""))
+
+
 session_argument = click.argument("session_id", metavar="ID", type=Id(), shell_complete=complete_session)
+
+job_argument = click.argument("job_id", metavar="JOB", type=Id(), shell_complete=complete_job)
 
 Found = Iterator[tuple[str, str]]
 
@@ -38,6 +46,11 @@ Found = Iterator[tuple[str, str]]
 def _sessions(client: "OnMemOSClient") -> Found:
     for session in islice(client.iter_sessions(page_size=OFFERED), OFFERED):
         yield session["id"], f"{session['template']}, {session['status']}"
+
+
+def _jobs(client: "OnMemOSClient", session_id: str) -> Found:
+    for job in islice(client.iter_jobs(session_id, page_size=OFFERED), OFFERED):
+        yield job["id"], f"{job['state']}, {job.get('command') or shlex.join(job.get('argv') or [])}"
 
 
 def _templates(client: "OnMemOSClient") -> Found:

@@ -81,7 +81,7 @@ def test_commands_and_options_are_completed() -> None:
     assert completed("sessions", "ls", "--status", incomplete="r") == ["running"]
 
 
-@pytest.mark.parametrize("words", [["exec"], ["run"], ["sessions", "rm"]])
+@pytest.mark.parametrize("words", [["exec"], ["run"], ["sessions", "rm"], ["jobs", "get", "ws-1"]])
 def test_where_nobody_answers_nothing_is_offered(words: list[str]) -> None:
     assert completed("--url", "http://127.0.0.1:1", *words) == []
     assert completed("--url", "nowhere", *words) == []
