@@ -31,6 +31,7 @@ from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
 from infra.emulators.run.cloud_run import SERVICES_PER_REGION, CloudRun
 from infra.emulators.tasks import CloudTasks
+from infra.emulators.workstations.front import SERVER as HOSTS_SERVER
 from infra.emulators.workstations.front import Front as WorkstationsFront
 from infra.emulators.workstations.service import WORKSTATIONS_PER_REGION, Workstations
 from infra.sandbox.runtime import open_runtime
@@ -153,7 +154,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         await stack.enter_async_context(JwksServer(tokens, listener))
         doors = WorkstationsFront(workstations, options.sockets)
         stack.push_async_callback(doors.close)
-        await stack.enter_async_context(HttpServer(doors, hosts))
+        await stack.enter_async_context(HttpServer(doors, hosts, **HOSTS_SERVER))
         if storage is not None:
             front = Front(options.buckets, options.storage_server)
             stack.push_async_callback(front.close)

@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -20,12 +20,17 @@ CERTS_PATH = "/oauth2/v3/certs"  # as on www.googleapis.com
 
 
 class HttpServer:
-    """Serves an application on `listener`, a socket that is bound already; closes it at the end."""
+    """Serves an application on `listener`, a socket that is bound already; closes it at the end.
 
-    def __init__(self, application: ASGIApp, listener: socket.socket) -> None:
+    `options` are more of uvicorn's.
+    """
+
+    def __init__(self, application: ASGIApp, listener: socket.socket, **options: Any) -> None:
         self._listener = listener
         self._server = _Server(
-            uvicorn.Config(application, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                application, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1, **options
+            )
         )
 
     async def __aenter__(self) -> Self:

@@ -14,7 +14,7 @@ from google.cloud.workstations_v1.services.workstations.transports import Workst
 
 from infra.emulators.jwks import HttpServer
 from infra.emulators.operations import Operations
-from infra.emulators.workstations.front import Front
+from infra.emulators.workstations.front import SERVER, Front
 from infra.emulators.workstations.service import Workstations
 from tests.contract.cloud_run_rig import SocketRuntime
 
@@ -122,7 +122,7 @@ async def workstations(
         address = f"127.0.0.1:{port}"
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/{{host}}/{{port}}"
         try:
-            async with HttpServer(front, listener), grpc.aio.insecure_channel(address) as channel:
+            async with HttpServer(front, listener, **SERVER), grpc.aio.insecure_channel(address) as channel:
                 client = workstations_v1.WorkstationsAsyncClient(
                     transport=WorkstationsGrpcAsyncIOTransport(channel=channel)
                 )

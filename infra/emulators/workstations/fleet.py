@@ -210,7 +210,7 @@ class Fleet:
         await self._containers.remove(container)
         await asyncio.to_thread(self._folders.clean, container)
         stored = self.workstations.get(name)
-        if stored is None or is_deleted(stored):
+        if stored is None or stored.is_deleted:
             raise exceptions.Aborted(f"Workstation '{id_of(name)}' was deleted before it was stopped.")
         if name not in self._attempts:
             self._set(in_state(stored.workstation, State.STATE_STOPPED, self._clock()))
@@ -242,7 +242,7 @@ class Fleet:
     async def _resume(self, stored: Stored) -> None:
         """Bring back what ran, or was about to, when the process ended; finish what was about to stop or go."""
         name, state = stored.workstation.name, stored.workstation.state
-        if is_deleted(stored):
+        if stored.is_deleted:
             self._deletion(name)
         elif state == State.STATE_STOPPING:
             self._work(self._stop(name), f"stop of {name}")
@@ -304,8 +304,3 @@ class Fleet:
         for task in works:
             task.cancel()
         await asyncio.gather(*works, return_exceptions=True)
-
-
-def is_deleted(stored: Stored) -> bool:
-    """Whether a deletion has begun."""
-    return bool(stored.workstation.delete_time)

@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
@@ -27,6 +28,8 @@ from shared import passage, socket_passage
 
 IDLE_S = 3.0  # a connection to an agent is kept this long; the agent's uvicorn keeps them for 5 s
 INSIDE = "http://workstation"  # for the URL's sake: the socket is the way, and the client's Host is passed on
+# uvicorn's settings: a client that is read slowly answers pings late and is not dead for that.
+SERVER: Final[dict[str, Any]] = {"ws_per_message_deflate": False, "ws_ping_timeout": 3600.0}
 QUERY_TOKEN = b"_workstationAccessToken"
 _PATH = re.compile(rb"/([a-z0-9.-]{1,253})/([0-9]{1,5})(/.*)?")
 

@@ -21,7 +21,7 @@ from infra.emulators.operations import Operations
 from infra.emulators.rpc import Method, service
 from infra.emulators.workstations import resources, tokens
 from infra.emulators.workstations.answers import Answers, already_exists, check_etag, listed, not_found
-from infra.emulators.workstations.fleet import Fleet, is_deleted, utc_now
+from infra.emulators.workstations.fleet import Fleet, utc_now
 from infra.emulators.workstations.groups import Groups
 from infra.emulators.workstations.names import (
     Level,
@@ -239,7 +239,7 @@ class Workstations:
     def _present(self, name: str) -> types.Workstation:
         """One whose deletion has not begun."""
         stored = self._existing(name)
-        if is_deleted(stored):
+        if stored.is_deleted:
             raise exceptions.FailedPrecondition(f"Workstation '{name}' is being deleted.")
         return stored.workstation
 

@@ -40,6 +40,11 @@ class Stored:
     disks: types.WorkstationConfig
     boost: str = ""
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether a deletion has begun."""
+        return bool(self.workstation.delete_time)
+
 
 class Storage:
     """What is written is safe from a crash of the process; the last writes may be lost when the machine loses power."""
