@@ -1,0 +1,99 @@
+"""The kubelet: gives each Pod that is bound to the node a worker, and finds the containers that others ask for."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from infra.emulators.kubernetes.container_life import ContainerLife
+from infra.emulators.kubernetes.history import Event
+from infra.emulators.kubernetes.kinds import PODS
+from infra.emulators.kubernetes.objects import Object, copied
+from infra.emulators.kubernetes.pod_worker import OVER, NodeParts, PodWorker
+from infra.emulators.kubernetes.statuses import Gone
+
+log = logging.getLogger(__name__)
+
+FIRST_IP: Final = (10 << 24) + (244 << 16) + 2
+IPS: Final = 60_000
+
+
+class Kubelet:
+    """An async context manager; leaving it forgets the workers, and whoever closes the runtime stops the containers."""
+
+    def __init__(self, parts: NodeParts, node: str) -> None:
+        self._parts = parts
+        self._node = node
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._given = 0
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Kubelet":
+        self._watching = asyncio.create_task(self._watch(), name="kubelet")
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        tasks = [*self._tasks, *([self._watching] if self._watching else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def life(self, pod: Object, container: str) -> ContainerLife | None:
+        """A container of a Pod that is on the node."""
+        worker = self._workers.get(pod["metadata"]["uid"])
+        return worker.life(container) if worker else None
+
+    async def _watch(self) -> None:
+        while True:
+            watch = self._parts.objects.open_watch(PODS)
+            try:
+                while True:
+                    for event in await watch.next():
+                        self._saw(event)
+            except Gone:
+                log.warning("the kubelet begins its watch anew")
+
+    def _saw(self, event: Event) -> None:
+        pod = copied(event.object)
+        uid = pod["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if event.type == "DELETED":
+            if worker is not None:
+                worker.removed()
+        elif worker is not None:
+            worker.saw(pod)
+        elif pod["spec"].get("nodeName") == self._node and not self._is_history(pod):
+            self._begin(pod)
+
+    @staticmethod
+    def _is_history(pod: Object) -> bool:
+        """Nothing of it runs, and it may stay so."""
+        over = (pod.get("status") or {}).get("phase") in OVER
+        return over and "deletionTimestamp" not in pod["metadata"]
+
+    def _begin(self, pod: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        worker = PodWorker(self._parts, pod, (pod.get("status") or {}).get("podIP") or self._address())
+        self._workers[uid] = worker
+        task = asyncio.create_task(self._work(worker), name=f"pod {pod['metadata']['name']}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, worker: PodWorker) -> None:
+        try:
+            await worker.run()
+        except Exception:
+            log.exception("a Pod is no longer looked after", extra={"pod": worker.uid})
+        finally:
+            del self._workers[worker.uid]
+
+    def _address(self) -> str:
+        """Of its own for each Pod at a time."""
+        taken = {worker.ip for worker in self._workers.values()}
+        for _ in range(IPS):
+            self._given = self._given % IPS + 1
+            number = FIRST_IP + self._given
+            address = ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+            if address not in taken:
+                return address
+        raise RuntimeError(f"no address is left of {IPS}")
