@@ -4,8 +4,8 @@ the workstations' hosts, on an HTTP port each.
 With --storage-server it also stands in front of fake-gcs-server, so that what sessions write in a bucket is an object
 at once. An NFS share is a folder, <state>/filestore/<server>/<share>: made when it is first mounted, and kept.
 
-Prints one line of JSON when it is ready, {"grpc": "127.0.0.1:PORT", "http": "127.0.0.1:PORT"}, and ends when it gets
-SIGTERM or SIGINT, or when its standard input ends: with the process that holds the other end of the pipe.
+Prints one line of JSON when it is ready, {"grpc": "127.0.0.1:PORT", "http": …, "workstations": …}, and ends when it
+gets SIGTERM or SIGINT, or when its standard input ends: with the process that holds the other end of the pipe.
 """
 
 import argparse
