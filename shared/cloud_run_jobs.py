@@ -12,17 +12,23 @@ from contextlib import suppress
 from typing import Any
 
 from google.api_core import exceptions
-from google.api_core.retry import if_exception_type
-from google.api_core.retry_async import AsyncRetry
 from google.cloud import run_v2
 
 from shared import names
-from shared.cloud import reason, unavailable
-from shared.errors import OnMemOSError, ProvisioningFailed, QuotaExceeded
+from shared.cloud import unavailable
+from shared.errors import OnMemOSError
 from shared.job_models import Job
 from shared.job_runs import Progress, Run
 from shared.models import Session
-from shared.providers.cloud_run import CALL_TIMEOUT_S, PATIENCE_S, SESSION_LABEL, TRANSIENT, CloudRunSettings
+from shared.providers.cloud_run_api import (
+    CALL_TIMEOUT_S,
+    PATIENCE_S,
+    SESSION_LABEL,
+    CloudRunSettings,
+    call_options,
+    translated,
+)
+from shared.providers.cloud_run_container import limits, mounts, volumes, vpc_access
 
 JOB_LABEL = "onmemos-job"
 READY_TIMEOUT_S = 60.0  # for Cloud Run to check a job's image; it takes seconds
@@ -48,13 +54,9 @@ class CloudRunJobs:
         self._jobs = jobs
         self._executions = executions
         self._settings = settings
-        blips = if_exception_type(exceptions.ServiceUnavailable)
         self._once: dict[str, Any] = {"timeout": CALL_TIMEOUT_S, "retry": None}
-        self._wait: dict[str, Any] = {
-            "timeout": CALL_TIMEOUT_S,
-            "retry": AsyncRetry(blips, initial=0.1, maximum=2.0, timeout=patience_s),
-        }
-        self._parent = f"projects/{settings.project}/locations/{settings.location}"
+        self._wait = call_options(patience_s)
+        self._parent = settings.parent
 
     async def start(self, session: Session, job: Job, bucket: str) -> None:
         request = run_v2.CreateJobRequest(
@@ -118,47 +120,26 @@ class CloudRunJobs:
         return min(found, key=lambda one: (one.create_time, one.name), default=None)
 
     def _job(self, session: Session, job: Job, bucket: str) -> run_v2.Job:
-        storage, settings = session.storage, self._settings
         # The runner looks for its command in folders that no object stands for; its user is not root.
-        options = ["implicit-dirs", f"uid={USER_ID}", f"gid={USER_ID}"]
-        source = run_v2.GCSVolumeSource(bucket=bucket, mount_options=options)
-        volumes = [run_v2.Volume(name="bucket", gcs=source)]
-        mounts = [run_v2.VolumeMount(name="bucket", mount_path=storage.mount_path)]
-        if storage.filestore is not None:
-            share = run_v2.NFSVolumeSource(server=storage.filestore.ip, path=f"/{storage.filestore.share}")
-            volumes.append(run_v2.Volume(name="filestore", nfs=share))
-            mounts.append(run_v2.VolumeMount(name="filestore", mount_path=storage.filestore.mount_path))
+        options = ("implicit-dirs", f"uid={USER_ID}", f"gid={USER_ID}")
         container = run_v2.Container(
             image=session.image,
-            command=[*RUNNER, f"{storage.mount_path}/{names.job_folder(job.id)}"],
-            resources=run_v2.ResourceRequirements(
-                limits={
-                    "cpu": f"{session.resources.cpu:g}",
-                    "memory": f"{session.resources.memory_bytes >> 20}Mi",
-                }
-            ),
-            volume_mounts=mounts,
+            command=[*RUNNER, f"{session.storage.mount_path}/{names.job_folder(job.id)}"],
+            resources=run_v2.ResourceRequirements(limits=limits(session)),
+            volume_mounts=mounts(session),
         )
         task = run_v2.TaskTemplate(
             containers=[container],
-            volumes=volumes,
+            volumes=volumes(session, bucket, *options),
             max_retries=job.spec.retries,
             timeout={"seconds": min(math.ceil(job.spec.timeout_s) + MARGIN_S, LONGEST_S)},
-            service_account=settings.service_account,
+            service_account=self._settings.service_account,
             execution_environment=run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2,
+            vpc_access=vpc_access(session, self._settings),
         )
-        if not session.egress:
-            task.vpc_access = _vpc(settings.closed_subnetwork, run_v2.VpcAccess.VpcEgress.ALL_TRAFFIC)
-        elif storage.filestore is not None:
-            task.vpc_access = _vpc(settings.filestore_subnetwork, run_v2.VpcAccess.VpcEgress.PRIVATE_RANGES_ONLY)
         labels = {**session.labels, SESSION_LABEL: session.id, JOB_LABEL: job.id}
         template = run_v2.ExecutionTemplate(labels=labels, task_count=1, parallelism=1, template=task)
         return run_v2.Job(labels=labels, template=template)
-
-
-def _vpc(subnetwork: str, egress: int) -> run_v2.VpcAccess:
-    interface = run_v2.VpcAccess.NetworkInterface(subnetwork=subnetwork)
-    return run_v2.VpcAccess(egress=egress, network_interfaces=[interface])
 
 
 def _run(execution: run_v2.Execution) -> Run:
@@ -179,8 +160,6 @@ def _run(execution: run_v2.Execution) -> Run:
 
 
 def _translated(exc: exceptions.GoogleAPIError) -> OnMemOSError:
-    if isinstance(exc, exceptions.ResourceExhausted):
-        return QuotaExceeded(f"Cloud Run refused the job: {reason(exc)}")
-    if isinstance(exc, (*TRANSIENT, exceptions.Cancelled)):
+    if isinstance(exc, exceptions.Cancelled):
         return unavailable("Cloud Run", exc)
-    return ProvisioningFailed(f"Cloud Run could not start the job: {reason(exc)}")
+    return translated(exc, "job")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shared.cloud_run_jobs import CloudRunJobs
     from shared.documents import DocumentReader
     from shared.providers.base import Provider
-    from shared.providers.cloud_run import CloudRunSettings
+    from shared.providers.cloud_run_api import CloudRunSettings
     from shared.reconcile import Reconciler
     from shared.store import FirestoreStore
     from shared.tasks import CloudTasks
@@ -201,11 +201,11 @@ class Services:
     def _cloud_run(self) -> "Provider":
         from shared.providers.cloud_run import CloudRun
 
-        return CloudRun(lambda: self._run_client, self._cloud_run_settings)
+        return CloudRun(lambda: self._run_client, lambda: self._run_instances, self._cloud_run_settings)
 
     @property
     def _cloud_run_settings(self) -> "CloudRunSettings":
-        from shared.providers.cloud_run import CloudRunSettings
+        from shared.providers.cloud_run_api import CloudRunSettings, Mode
 
         settings = self.settings
         return CloudRunSettings(
@@ -214,6 +214,7 @@ class Services:
             settings.workspace_account,
             settings.closed_subnetwork,
             settings.filestore_subnetwork,
+            Mode(settings.cloud_run_mode),
         )
 
     @cached_property
@@ -297,6 +298,13 @@ class Services:
         from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 
         return run_v2.ServicesAsyncClient(**self._transport(ServicesGrpcAsyncIOTransport, self.settings.run_host))
+
+    @cached_property
+    def _run_instances(self) -> "run_v2.InstancesAsyncClient":
+        from google.cloud import run_v2
+        from google.cloud.run_v2.services.instances.transports import InstancesGrpcAsyncIOTransport
+
+        return run_v2.InstancesAsyncClient(**self._transport(InstancesGrpcAsyncIOTransport, self.settings.run_host))
 
     @cached_property
     def _tasks_client(self) -> "tasks_v2.CloudTasksAsyncClient":

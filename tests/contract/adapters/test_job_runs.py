@@ -18,7 +18,7 @@ from shared.errors import ProviderUnavailable, ProvisioningFailed
 from shared.job_models import JobSpec
 from shared.job_runs import JobRuns, Progress, Run
 from shared.models import Filestore, Session, Storage
-from shared.providers.cloud_run import CloudRunSettings
+from shared.providers.cloud_run_api import CloudRunSettings
 from tests.contract.cloud_run_rig import PARENT, Rig, cloud_run
 from tests.fakes import a_session
 from tests.job_fakes import MemoryRuns, a_job

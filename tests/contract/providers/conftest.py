@@ -3,13 +3,15 @@
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.providers.base import Provider
-from shared.providers.cloud_run import CloudRun, CloudRunSettings
+from shared.providers.cloud_run import CloudRun
+from shared.providers.cloud_run_api import CloudRunSettings, Mode
 from shared.providers.workstations import Workstations, WorkstationsSettings
 from tests.contract.cloud_run_rig import Rig, cloud_run
 from tests.contract.workstations_rig import CLUSTER, workstations
@@ -21,6 +23,11 @@ SETTINGS = CloudRunSettings(
     closed_subnetwork="projects/onmemos-local/regions/us-central1/subnetworks/closed",
     filestore_subnetwork="projects/onmemos-local/regions/us-central1/subnetworks/filestore",
 )
+
+
+def cloud_run_provider(rig: Rig, mode: Mode = Mode.SERVICE, **changes: Any) -> CloudRun:
+    settings = replace(SETTINGS, mode=mode, **changes)
+    return CloudRun(lambda: rig.services, lambda: rig.instances, settings)
 
 
 @dataclass
@@ -40,7 +47,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     shutil.rmtree(sockets, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "cloud_run", "workstations"])
+@pytest.fixture(params=["memory", "cloud_run", "cloud_run_instance", "workstations"])
 async def stand(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[Stand]:
     if request.param == "memory":
         fake = MemoryProvider()
@@ -52,4 +59,5 @@ async def stand(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[Stand
                 provider = Workstations(lambda: ws.client, WorkstationsSettings(CLUSTER, "onmemos-{template}", ws.url))
                 yield Stand(provider, lambda: not ws.runtime.running() and not ws.disks(), rig.buckets)
     else:
-        yield Stand(CloudRun(lambda: rig.services, SETTINGS), lambda: not rig.runtime.running(), rig.buckets)
+        mode = Mode.INSTANCE if request.param == "cloud_run_instance" else Mode.SERVICE
+        yield Stand(cloud_run_provider(rig, mode), lambda: not rig.runtime.running(), rig.buckets)

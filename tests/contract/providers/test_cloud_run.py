@@ -1,18 +1,21 @@
 """What only the Cloud Run provider does, against the emulator: the service it asks for, and the cloud's refusals."""
 
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import grpc.aio
 import pytest
 from google.cloud import run_v2
+from google.cloud.run_v2.services.instances.transports import InstancesGrpcAsyncIOTransport
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 
 from shared.errors import InvalidRequest, ProviderUnavailable, ProvisioningFailed
 from shared.models import Filestore, Resources, Storage
-from shared.providers.base import Health
+from shared.providers.base import Health, Wanted
 from shared.providers.cloud_run import CloudRun
+from shared.providers.cloud_run_api import Mode
 from tests.contract.cloud_run_rig import Rig, a_service
-from tests.contract.providers.conftest import SETTINGS
+from tests.contract.providers.conftest import SETTINGS, cloud_run_provider
 from tests.fakes import a_session
 
 BUCKET = "onmemos-test-developer-1761998400"
@@ -21,7 +24,16 @@ BUCKET = "onmemos-test-developer-1761998400"
 @pytest.fixture
 def provider(rig: Rig) -> CloudRun:
     (rig.buckets / BUCKET).mkdir(parents=True)
-    return CloudRun(lambda: rig.services, SETTINGS)
+    return cloud_run_provider(rig)
+
+
+def offline(**changes: Any) -> CloudRun:
+    """One that needs no call."""
+
+    def called() -> NoReturn:
+        pytest.fail("no call is needed")
+
+    return CloudRun(called, called, replace(SETTINGS, **changes))
 
 
 async def test_one_instance_of_the_templates_image_with_the_bucket_mounted(provider: CloudRun, rig: Rig) -> None:
@@ -92,21 +104,23 @@ async def test_a_container_that_died_is_not_ready(provider: CloudRun, rig: Rig) 
 )
 def test_a_size_that_cloud_run_does_not_have_is_refused_before(resources: Resources, field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        CloudRun(lambda: pytest.fail("no call is needed"), SETTINGS).check(resources, egress=True, storage=Storage())
+        offline().check(Wanted("python", resources))
     assert list(refusal.value.errors) == [field]
 
 
 def test_closed_networks_are_offered_only_where_there_is_one() -> None:
-    open_only = CloudRun(lambda: pytest.fail("no call is needed"), replace(SETTINGS, closed_subnetwork=""))
+    open_only = offline(closed_subnetwork="")
     with pytest.raises(InvalidRequest, match=r"network\.egress"):
-        open_only.check(Resources(), egress=False, storage=Storage())
+        open_only.check(Wanted("python", Resources(), egress=False))
 
 
-async def test_an_api_that_does_not_answer_is_unavailable() -> None:
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_an_api_that_does_not_answer_is_unavailable(mode: Mode) -> None:
     channel = grpc.aio.insecure_channel("127.0.0.1:9")  # discard: nobody listens
     away = CloudRun(
         lambda: run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel)),
-        SETTINGS,
+        lambda: run_v2.InstancesAsyncClient(transport=InstancesGrpcAsyncIOTransport(channel=channel)),
+        replace(SETTINGS, mode=mode),
         patience_s=0.1,
     )
     with pytest.raises(ProviderUnavailable):
@@ -115,6 +129,8 @@ async def test_an_api_that_does_not_answer_is_unavailable() -> None:
         await away.inspect(a_session().id)
     with pytest.raises(ProviderUnavailable):
         await away.delete(a_session().id)
+    with pytest.raises(ProviderUnavailable):
+        await away.stop(a_session().id)
     with pytest.raises(ProviderUnavailable):
         assert [found async for found in away.session_ids()]
     await channel.close()
@@ -152,6 +168,23 @@ async def test_a_closed_session_with_a_share_stays_closed(provider: CloudRun, ri
 
 
 def test_shares_are_offered_only_where_there_is_a_way_to_them() -> None:
-    without = CloudRun(lambda: pytest.fail("no call is needed"), replace(SETTINGS, filestore_subnetwork=""))
+    without = offline(filestore_subnetwork="")
     with pytest.raises(InvalidRequest, match=r"storage\.filestore"):
-        without.check(Resources(), egress=True, storage=Storage(filestore=Filestore("10.0.0.2", "vol1")))
+        without.check(Wanted("python", Resources(), storage=Storage(filestore=Filestore("10.0.0.2", "vol1"))))
+
+
+async def test_a_deployment_without_instances_has_its_services_all_the_same(rig: Rig) -> None:
+    (rig.buckets / BUCKET).mkdir(parents=True)
+    bare = grpc.aio.server()
+    port = bare.add_insecure_port("127.0.0.1:0")
+    await bare.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        absent = run_v2.InstancesAsyncClient(transport=InstancesGrpcAsyncIOTransport(channel=channel))
+        provider = CloudRun(lambda: rig.services, lambda: absent, SETTINGS)
+        session = a_session()
+        await provider.create(session, {}, BUCKET)
+        assert [found async for found in provider.session_ids()] == [session.id]
+        await provider.stop(session.id)
+        assert (await provider.inspect(session.id)).health is Health.GONE
+        await provider.delete(session.id)
+    await bare.stop(None)

@@ -1,0 +1,67 @@
+"""What all calls to Cloud Run share: a deployment's settings, how long they may take, and what a failure means."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from google.api_core import exceptions
+from google.api_core.retry import if_exception_type
+from google.api_core.retry_async import AsyncRetry
+
+from shared.cloud import reason, unavailable
+from shared.errors import OnMemOSError, ProvisioningFailed, QuotaExceeded
+
+SESSION_LABEL = "onmemos-session"
+CALL_TIMEOUT_S = 30.0
+PATIENCE_S = 10.0  # for a cloud API that says UNAVAILABLE: a blip passes, and no caller waits long for an outage
+TRANSIENT = (
+    exceptions.ServiceUnavailable,
+    exceptions.DeadlineExceeded,
+    exceptions.Aborted,
+    exceptions.InternalServerError,
+    exceptions.Unknown,
+    exceptions.RetryError,
+)
+
+
+class Mode(StrEnum):
+    """What a new session is made as; those of the other kind are still found, stopped and deleted."""
+
+    SERVICE = "service"
+    INSTANCE = "instance"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRunSettings:
+    """`service_account`: what a workspace runs as ("": the project's default).
+
+    `closed_subnetwork`: a subnetwork without a way out, for sessions with `network: {egress: false}`; "" offers none.
+    `filestore_subnetwork`: one from which Filestore's servers are reached; "" offers no shares.
+    """
+
+    project: str
+    location: str
+    service_account: str = ""
+    closed_subnetwork: str = ""
+    filestore_subnetwork: str = ""
+    mode: Mode = Mode.SERVICE
+
+    @property
+    def parent(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}"
+
+
+def call_options(patience_s: float) -> dict[str, Any]:
+    """Of every call: its timeout, and that it is made again while the API says UNAVAILABLE, for so long."""
+    blips = if_exception_type(exceptions.ServiceUnavailable)
+    retry = AsyncRetry(blips, initial=0.1, maximum=2.0, timeout=patience_s)
+    return {"timeout": CALL_TIMEOUT_S, "retry": retry}
+
+
+def translated(exc: exceptions.GoogleAPIError, what: str = "workspace") -> OnMemOSError:
+    """Why Cloud Run did not start it: a quota, an outage that passes, or what another try will not help."""
+    if isinstance(exc, exceptions.ResourceExhausted):
+        return QuotaExceeded(f"Cloud Run refused the {what}: {reason(exc)}")
+    if isinstance(exc, TRANSIENT):
+        return unavailable("Cloud Run", exc)
+    return ProvisioningFailed(f"Cloud Run could not start the {what}: {reason(exc)}")
