@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -68,21 +68,25 @@ class Operations:
         metadata: Message,
         *,
         answer_within_s: float | None = None,
+        finished: Callable[[], Message] | None = None,
     ) -> operations_pb2.Operation:
         """Start `work` below `parent` (projects/P/locations/L); its message is the response of the operation.
 
         A google.api_core exception in `work` becomes the operation's error. The work goes on when the caller is gone.
         `answer_within_s`, where it is not the same for all: less for work that nobody expects to end soon.
+        `finished` makes the metadata of the operation once it is done; without it, that is the response too.
         """
         name = f"{parent}/operations/{uuid.uuid4()}"
         self._operations[name] = operations_pb2.Operation(name=name, metadata=_pack(metadata))
-        task = asyncio.create_task(self._carry_out(name, work), name=name)
+        task = asyncio.create_task(self._carry_out(name, work, finished), name=name)
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
         await asyncio.wait({task}, timeout=self._answer_within_s if answer_within_s is None else answer_within_s)
         return self._operations[name]
 
-    async def _carry_out(self, name: str, work: Coroutine[Any, Any, Message]) -> None:
+    async def _carry_out(
+        self, name: str, work: Coroutine[Any, Any, Message], finished: Callable[[], Message] | None
+    ) -> None:
         outcome = operations_pb2.Operation()
         outcome.CopyFrom(self._operations[name])
         try:
@@ -97,6 +101,8 @@ class Operations:
         else:
             outcome.response.CopyFrom(_pack(response))
             outcome.metadata.CopyFrom(_pack(response))
+        if finished is not None:
+            outcome.metadata.CopyFrom(_pack(finished()))
         outcome.done = True
         self._operations[name] = outcome
         self._forget_the_oldest()
