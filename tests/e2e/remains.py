@@ -10,6 +10,7 @@ import psutil
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import run_v2, tasks_v2
 from google.cloud.firestore_v1 import Client as Firestore
+from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 from google.cloud.storage import Client as Storage
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
@@ -54,6 +55,7 @@ class Remains:
             "documents": self._documents(),
             "buckets": self._buckets(),
             "services": asyncio.run(self._services()),
+            "jobs": asyncio.run(self._jobs()),
             "tasks": asyncio.run(self._tasks()),
             "folders": [name for _, names, _ in os.walk(self._home) for name in names if self._mark in name],
             "processes": self._processes(),
@@ -63,7 +65,9 @@ class Remains:
     def _documents(self) -> list[str]:
         os.environ["FIRESTORE_EMULATOR_HOST"] = self._env["FIRESTORE_EMULATOR_HOST"]
         firestore = Firestore(project=self._project, credentials=AnonymousCredentials())
-        return [one.id for one in firestore.collection("sessions").list_documents() if self._mark in one.id]
+        sessions = [one.id for one in firestore.collection("sessions").list_documents()]
+        jobs = [f"{one.get('session_id')}/{one.id}" for one in firestore.collection("jobs").stream()]
+        return [name for name in (*sessions, *jobs) if self._mark in name]
 
     def _buckets(self) -> list[str]:
         options = {"api_endpoint": self._env["STORAGE_EMULATOR_HOST"]}
@@ -75,6 +79,12 @@ class Remains:
             client = run_v2.ServicesAsyncClient(transport=ServicesGrpcAsyncIOTransport(channel=channel))
             services = await client.list_services(parent=self._parent)
             return [service.name async for service in services if self._mark in service.name]
+
+    async def _jobs(self) -> list[str]:
+        async with grpc.aio.insecure_channel(self._env["CLOUD_RUN_EMULATOR_HOST"]) as channel:
+            client = run_v2.JobsAsyncClient(transport=JobsGrpcAsyncIOTransport(channel=channel))
+            jobs = await client.list_jobs(parent=self._parent)
+            return [job.name async for job in jobs if self._mark in job.labels.get("onmemos-session", "")]
 
     async def _tasks(self) -> list[str]:
         async with grpc.aio.insecure_channel(self._env["CLOUD_TASKS_EMULATOR_HOST"]) as channel:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from infra.local.stack import Stack
-from tests.e2e.remains import processes_of, until
+from tests.e2e.remains import Remains, until
 
 FINAL = {"succeeded", "failed", "cancelled", "timed_out"}
 
@@ -107,11 +107,13 @@ def test_what_is_not_there_or_wrong_is_said(session: Session) -> None:
     assert (refused.status_code, list(refused.json()["errors"])) == (400, ["timeout"])
 
 
-def test_jobs_end_with_their_session(http: httpx.Client) -> None:
+def test_jobs_end_with_their_session_and_leave_nothing(http: httpx.Client, stack: Stack) -> None:
     mark = f"m{uuid.uuid4().hex[:8]}"
     session = Session(http, mark)
-    job = session.create(command=f"echo {mark}; exec sleep 600.{int(mark[1:], 16)}")
+    session.done(session.create(command="true"))
+    job = session.create(command=f"echo on; exec sleep 600 # {mark}")
     until(lambda: bool(session.get(job)["stdout"]), "the job runs")
-    assert processes_of(f"600.{int(mark[1:], 16)}")
+    remains = Remains(stack, mark)
+    assert remains.found()["jobs"]
     http.delete(f"/v1/sessions/{session.id}").raise_for_status()
-    until(lambda: not processes_of(f"600.{int(mark[1:], 16)}"), "the job has ended")
+    until(lambda: not remains.found(), f"nothing left of {mark}")
