@@ -14,7 +14,7 @@ from .errors import Unreadable
 from .folders import Entry, Folders, open_up, walk
 from .tar import Member
 
-CHUNK_BYTES = 262_144
+CHUNK_BYTES = 131_072
 MAX_LINKS = 65_536  # files with several names that are remembered; one more is stored once for each name
 MAX_NAMED = 20  # of what cannot be read
 _READ_FOLDER, _READ_FILE = 0o500, 0o400

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 MAX_PART_BYTES = 16 * 1024 * 1024
 STALL_S = 60.0  # without a byte
-APPLIED_BYTES = 1_048_576  # at once: a hop to a thread costs less than they do
+APPLIED_BYTES = 524_288  # at once: a hop to a thread costs less than they do
 
 T = TypeVar("T")
 Piece = Callable[[], Awaitable[tuple[bytes, bool]]]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -24,6 +25,9 @@ SESSION = "ws-test-agent-1"
 KEY = Ed25519PrivateKey.generate()
 BOOT_LIMIT_S = 20.0
 SOON_S = 10.0
+# Among processes of its own, as in a container. What freezes has to be: it stops all that are new around it.
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+ALONE = (*UNSHARE, sys.executable, "-m", "agent")
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default one reads every CA certificate, for each client
 
 
@@ -41,6 +45,13 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def ticket(key: Ed25519PrivateKey = KEY, kid: str | None = "k1", **changes: Any) -> str:
     return jwt.encode(claims(**changes), key, "EdDSA", headers={"kid": kid} if kid else {})
+
+
+def unshares() -> bool:
+    """Whether this machine lets us have processes of our own."""
+    if shutil.which(UNSHARE[0]) is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,11 @@ class Client:
 
     async def post(self, **fields: Any) -> httpx.Response:
         return await self.http.post("/v1/execute", json=fields, headers={"Authorization": f"Bearer {ticket()}"})
+
+    async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Any operation of the agent."""
+        headers = {"X-OnMemOS-Ticket": ticket(), **options.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **options)
 
     async def run(self, command: str | None = None, **fields: Any) -> dict[str, Any]:
         """The outcome; anything but 200 fails the test."""

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import resource
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.agent.rig import Agent, running, until
+from tests.contract.agent.rig import ALONE, Agent, running, unshares, until
 
 QUIET_LOOKS, LOOK_S = 20, 0.01
 NOBODY = 64_321  # a user that owns nothing: the kernel does not count root's processes
@@ -39,15 +37,6 @@ sys.path.insert(0, os.getcwd())
 from agent.__main__ import main
 sys.exit(main())
 """
-
-
-UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
-
-
-def _unshares() -> bool:
-    if shutil.which(UNSHARE[0]) is None:
-        return False
-    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
@@ -125,9 +114,9 @@ async def test_orphans_are_reaped_and_take_no_commands_exit_code(tmp_path: Path)
         await until(lambda: not _children(agent))
 
 
-@pytest.mark.skipif(not _unshares(), reason="needs user and pid namespaces")
+@pytest.mark.skipif(not unshares(), reason="needs user and pid namespaces")
 async def test_as_pid_1_it_lets_the_background_clean_up(tmp_path: Path) -> None:
-    with running(tmp_path, prefix=(*UNSHARE, sys.executable, "-m", "agent")) as agent:
+    with running(tmp_path, prefix=ALONE) as agent:
         async with agent.client() as client:
             trap = "trap 'touch cleaned; exit' TERM; touch ready; while :; do sleep 0.05; done"
             outcome = await client.run(
