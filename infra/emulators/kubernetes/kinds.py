@@ -100,7 +100,7 @@ SERVICES: Final = Kind(
     short_names=("svc",),
     categories=("all",),
     returns_deleted=True,
-    subresources=(_status("Service"),),
+    subresources=(Subresource("proxy", "ServiceProxyOptions", _PROXY), _status("Service")),
 )
 SERVICE_ACCOUNTS: Final = Kind(
     "",

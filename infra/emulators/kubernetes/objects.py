@@ -81,6 +81,19 @@ class Objects:
         """Raises NotFound."""
         return copied(self._stored(kind, namespace, name))
 
+    def at(self, kind: Kind, namespace: str, revision: int) -> list[Object]:
+        """The objects of a past resourceVersion. Raises Gone."""
+        found = dict(self._objects.get(kind.resource, {}))
+        for event in reversed(self._history.after(revision)):
+            if event.kind.resource == kind.resource:
+                metadata = event.object["metadata"]
+                key = metadata.get("namespace", ""), metadata["name"]
+                if event.before is None:
+                    del found[key]
+                else:
+                    found[key] = event.before
+        return [copied(found[key]) for key in sorted(found) if not namespace or key[0] == namespace]
+
     def list(self, kind: Kind, namespace: str | None = None) -> tuple[list[Object], str]:
         """Objects by namespace and name (None or "": of all namespaces), and the resourceVersion of the list."""
         found = self._objects.get(kind.resource, {})
