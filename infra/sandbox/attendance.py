@@ -6,6 +6,7 @@ bounded, and never trusted.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -134,6 +135,27 @@ async def attach(attendant: Path) -> AsyncIterator[Typing]:
         yield Typing(writer)
 
 
+async def dialed(attendant: Path, port: int) -> socket.socket:
+    """The same as `dial`, as a bare connected socket for the caller to close. Raises NotListening, Unattended."""
+    loop = asyncio.get_running_loop()
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setblocking(False)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await loop.sock_connect(connection, str(attendant))
+            await loop.sock_sendall(connection, wire.frame(wire.REQUEST, b"dial\0%d" % port))
+            kind, payload = await _answer(connection)
+        if kind != wire.CONNECTED:
+            raise _not_listening(port, payload)
+    except OSError as exc:
+        connection.close()
+        raise Unattended(f"nobody attends to the container: {exc}") from exc
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 @asynccontextmanager
 async def dial(attendant: Path, port: int) -> AsyncIterator[Stream]:
     """A connection to 127.0.0.1:`port` inside. Raises NotListening, Unattended."""
@@ -141,8 +163,7 @@ async def dial(attendant: Path, port: int) -> AsyncIterator[Stream]:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             kind, payload = await _frame(reader)
         if kind != wire.CONNECTED:
-            why = payload.decode(errors="replace")
-            raise NotListening(f"dial tcp 127.0.0.1:{port}: connect: {why}")
+            raise _not_listening(port, payload)
         yield reader, writer
 
 
@@ -157,6 +178,27 @@ async def _asked(attendant: Path, request: bytes) -> AsyncIterator[Stream]:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await writer.wait_closed()
+
+
+def _not_listening(port: int, why: bytes) -> NotListening:
+    return NotListening(f"dial tcp 127.0.0.1:{port}: connect: {why.decode(errors='replace')}")
+
+
+async def _answer(connection: socket.socket) -> tuple[int, bytes]:
+    """One frame and not a byte more. Raises OSError."""
+    loop = asyncio.get_running_loop()
+
+    async def exactly(size: int) -> bytes:
+        got = b""
+        while len(got) < size:
+            data = await loop.sock_recv(connection, size - len(got))
+            if not data:
+                raise ConnectionResetError("it went away")
+            got += data
+        return got
+
+    header = await exactly(wire.HEADER_BYTES)
+    return header[0], await exactly(min(int.from_bytes(header[1:], "big"), wire.CHUNK))
 
 
 async def _connected(attendant: Path) -> Stream:

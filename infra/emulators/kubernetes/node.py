@@ -42,6 +42,7 @@ class Node:
         state: Path,
         folders: Folders,
         token: TokenMaker = lambda *_: "",
+        certificate: str = "",
         cpu: float | None = None,
         memory_bytes: int | None = None,
         first_backoff_s: float = 10.0,
@@ -53,6 +54,7 @@ class Node:
             "ephemeral-storage": Decimal(100 << 30),
         }
         self._recorder = Recorder(objects, _now)
+        self._certificate = certificate
         self._claims = state / "volumes"
         volumes = Volumes(objects, folders, self._claims, self._allocatable, token)
         self._parts = NodeParts(
@@ -72,7 +74,8 @@ class Node:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._recorder)
             claims = Claims(self._objects, self._recorder, self._claims, _now)
-            await stack.enter_async_context(Controllers(self._objects, Namespaces(self._objects, _now), claims))
+            namespaces = Namespaces(self._objects, _now, self._certificate)
+            await stack.enter_async_context(Controllers(self._objects, namespaces, claims))
             await self._register()
             await stack.enter_async_context(self.kubelet)
             await stack.enter_async_context(Scheduler(self._objects, self._recorder, NODE, _now))

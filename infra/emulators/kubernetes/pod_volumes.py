@@ -88,7 +88,7 @@ class Volumes:
         volume = claim["spec"].get("volumeName")
         if not volume or claim.get("status", {}).get("phase") != "Bound":
             raise NotMounted(f'persistentvolumeclaim "{claim_name}" is not bound')
-        folder = self.volumes / volume
+        folder: Path = self.volumes / volume
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

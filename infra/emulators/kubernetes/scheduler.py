@@ -78,10 +78,11 @@ class Scheduler:
             await self._refuse(pod, str(exc))
             return
         pod["spec"]["nodeName"] = node
-        bound = await self._objects.update(PODS, pod, subresource="binding")
-        metadata = bound["metadata"]
+        binding = self._objects.update(PODS, pod, subresource="binding")
+        metadata = pod["metadata"]
         told = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {node}"
-        self._recorder.tell(bound, NORMAL, "Scheduled", told, by=SCHEDULER)
+        self._recorder.tell(pod, NORMAL, "Scheduled", told, by=SCHEDULER)  # before what the kubelet tells of it
+        await binding
 
     def _fitting(self, pod: Object) -> str:
         """Raises Unschedulable."""
