@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 NO_CLOUD_RUN = "jobs run on Cloud Run, which this deployment does not have"
 START_TIMEOUT_S = 90.0
-CLAIM_LASTS = timedelta(minutes=3)  # longer than a start may take
+CLAIM_LASTS = timedelta(minutes=2)  # longer than a start may take
 START_DEADLINE = timedelta(minutes=15)  # transient faults are retried for so long, then the job has failed
 AT_ONCE = 16  # jobs that are asked about, or ended, at the same time
 LOOKED_UP_AT_ONCE = 100
