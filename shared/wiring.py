@@ -1,8 +1,4 @@
-"""The composition root: the use cases over their adapters. Clients of clouds open on first use and close in reverse.
-
-Imports of cloud libraries stand inside the functions that need them: a function that never provisions never loads the
-Cloud Run client, and its cold start doesn't pay for it.
-"""
+"""The composition root: the use cases over their adapters, each made on first use and closed in reverse."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,15 +6,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from shared.clients import Clients
 from shared.config import Settings
 from shared.identity import TaskIdentity
 from shared.jobs import Jobs
 from shared.keys import Keys
 from shared.models import ProviderName
 from shared.moving import Moving
+from shared.offer import Deferred, cloud_run_settings, offered
 from shared.ports import JobPorts, Ports
 from shared.sessions import Sessions
 from shared.steps import Steps
@@ -28,15 +25,10 @@ from shared.tickets import Tickets
 
 if TYPE_CHECKING:
     import aiohttp
-    from google.cloud import run_v2, tasks_v2, workstations_v1
-    from google.cloud.firestore_v1 import AsyncClient
-    from google.cloud.storage import Client
 
     from shared.buckets import CloudStorage
     from shared.cloud_run_jobs import CloudRunJobs
-    from shared.documents import DocumentReader
     from shared.providers.base import Provider
-    from shared.providers.cloud_run_api import CloudRunSettings
     from shared.reconcile import Reconciler
     from shared.store import FirestoreStore
     from shared.tasks import CloudTasks
@@ -118,7 +110,7 @@ class Services:
     def keys(self) -> Keys:
         from shared.key_store import FirestoreKeys
 
-        return Keys(FirestoreKeys(*self._firestore), self.settings.bootstrap_key, clock=self.clock)
+        return Keys(FirestoreKeys(*self._clients.firestore), self.settings.bootstrap_key, clock=self.clock)
 
     @cached_property
     def identity(self) -> TaskIdentity:
@@ -134,27 +126,7 @@ class Services:
     def store(self) -> "FirestoreStore":
         from shared.store import FirestoreStore
 
-        return FirestoreStore(*self._firestore)
-
-    @cached_property
-    def _firestore(self) -> "tuple[AsyncClient, DocumentReader]":
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud.firestore_v1 import AsyncClient
-        from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
-        from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
-
-        from shared.documents import DocumentReader
-
-        # The client takes an emulator's address from FIRESTORE_EMULATOR_HOST by itself.
-        settings = self.settings
-        local = {"credentials": AnonymousCredentials()} if settings.firestore_host else {}
-        client = AsyncClient(project=settings.project, database=settings.firestore_database, **local)
-        reader = DocumentReader(
-            FirestoreAsyncClient(**self._transport(FirestoreGrpcAsyncIOTransport, settings.firestore_host)),
-            f"projects/{settings.project}/databases/{settings.firestore_database}/documents",
-            (("authorization", "Bearer owner"),) if settings.firestore_host else (),
-        )
-        return client, reader
+        return FirestoreStore(*self._clients.firestore)
 
     @cached_property
     def tasks(self) -> "CloudTasks":
@@ -162,7 +134,7 @@ class Services:
 
         settings = self.settings
         return CloudTasks(
-            lambda: self._tasks_client,
+            lambda: self._clients.tasks,
             CloudTasksSettings(
                 settings.project, settings.location, settings.queue, settings.function_url, settings.task_account
             ),
@@ -172,17 +144,15 @@ class Services:
     def buckets(self) -> "CloudStorage":
         from shared.buckets import CloudStorage
 
-        return CloudStorage(lambda: self._storage_client, self.settings.location)
+        return CloudStorage(lambda: self._clients.storage, self.settings.location)
 
     @cached_property
     def providers(self) -> "dict[ProviderName, Provider]":
-        """Those that the deployment has settings for."""
-        found: dict[ProviderName, Provider] = {ProviderName.CLOUD_RUN: Deferred(self._cloud_run)}
-        if self.settings.gke_kubeconfig or self.settings.gke_cluster:
-            found[ProviderName.GKE] = Deferred(self._gke)
-        if self.settings.workstations_cluster:
-            found[ProviderName.WORKSTATIONS] = Deferred(self._workstations)
-        return found
+        return offered(self.settings, self._clients, self._closing)
+
+    @cached_property
+    def _clients(self) -> Clients:
+        return Clients(self.settings, self._closing)
 
     @cached_property
     def http(self) -> "aiohttp.ClientSession":
@@ -194,161 +164,21 @@ class Services:
         self._closing.push_async_callback(client.close)
         return client
 
-    async def close(self) -> None:
-        """Close what was opened, in reverse."""
-        await self._closing.aclose()
-
-    def _cloud_run(self) -> "Provider":
-        from shared.providers.cloud_run import CloudRun
-
-        return CloudRun(lambda: self._run_client, lambda: self._run_instances, self._cloud_run_settings)
-
-    @property
-    def _cloud_run_settings(self) -> "CloudRunSettings":
-        from shared.providers.cloud_run_api import CloudRunSettings, Mode
-
-        settings = self.settings
-        return CloudRunSettings(
-            settings.project,
-            settings.location,
-            settings.workspace_account,
-            settings.closed_subnetwork,
-            settings.filestore_subnetwork,
-            Mode(settings.cloud_run_mode),
-        )
-
     @cached_property
     def _job_ports(self) -> JobPorts:
         from shared.job_store import FirestoreJobs
 
-        return JobPorts(FirestoreJobs(*self._firestore), Deferred(self._job_runs))
+        return JobPorts(FirestoreJobs(*self._clients.firestore), Deferred(self._job_runs))
 
     def _job_runs(self) -> "CloudRunJobs":
         from shared.cloud_run_jobs import CloudRunJobs
 
-        return CloudRunJobs(lambda: self._run_jobs, lambda: self._run_executions, self._cloud_run_settings)
+        clients, settings = self._clients, cloud_run_settings(self.settings)
+        return CloudRunJobs(lambda: clients.run_jobs, lambda: clients.run_executions, settings)
 
-    @cached_property
-    def _run_jobs(self) -> "run_v2.JobsAsyncClient":
-        from google.cloud import run_v2
-        from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
-
-        return run_v2.JobsAsyncClient(**self._transport(JobsGrpcAsyncIOTransport, self.settings.run_host))
-
-    @cached_property
-    def _run_executions(self) -> "run_v2.ExecutionsAsyncClient":
-        from google.cloud import run_v2
-        from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
-
-        return run_v2.ExecutionsAsyncClient(**self._transport(ExecutionsGrpcAsyncIOTransport, self.settings.run_host))
-
-    def _gke(self) -> "Provider":
-        from shared.providers.gke import Gke
-        from shared.providers.gke_credentials import Credentials, Kubeconfig
-        from shared.providers.gke_endpoint import GkeCluster, google_token
-        from shared.providers.gke_manifests import GkeSettings
-
-        settings = self.settings
-        wanted = GkeSettings(
-            kubeconfig=settings.gke_kubeconfig,
-            cluster=settings.gke_cluster,
-            runtime_class=settings.gke_runtime_class,
-            pod_network=settings.gke_pod_network,
-            buckets=settings.gke_buckets,
-            service_account=settings.gke_service_account,
-            storage_class=settings.gke_storage_class,
-            disk_gib=settings.gke_disk_gib,
-            warm_pool=settings.gke_warm_pool,
-        )
-        credentials: Credentials
-        if settings.gke_kubeconfig:
-            credentials = Kubeconfig(Path(settings.gke_kubeconfig))
-        else:
-            credentials = GkeCluster(settings.gke_cluster, google_token())
-        gke = Gke(wanted, credentials)
-        self._closing.push_async_callback(gke.close)
-        return gke
-
-    def _workstations(self) -> "Provider":
-        from shared.providers.workstations import Workstations, WorkstationsSettings
-
-        settings = self.settings
-        return Workstations(
-            lambda: self._workstations_client,
-            WorkstationsSettings(
-                cluster=settings.workstations_cluster,
-                config=settings.workstations_config,
-                url=settings.workstations_url,
-                cpu=settings.workstations_cpu,
-                memory_bytes=settings.workstations_memory_gib << 30,
-            ),
-        )
-
-    @cached_property
-    def _workstations_client(self) -> "workstations_v1.WorkstationsAsyncClient":
-        from google.cloud import workstations_v1
-        from google.cloud.workstations_v1.services.workstations.transports import WorkstationsGrpcAsyncIOTransport
-
-        emulator = self.settings.workstations_host
-        return workstations_v1.WorkstationsAsyncClient(**self._transport(WorkstationsGrpcAsyncIOTransport, emulator))
-
-    @cached_property
-    def _run_client(self) -> "run_v2.ServicesAsyncClient":
-        from google.cloud import run_v2
-        from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
-
-        return run_v2.ServicesAsyncClient(**self._transport(ServicesGrpcAsyncIOTransport, self.settings.run_host))
-
-    @cached_property
-    def _run_instances(self) -> "run_v2.InstancesAsyncClient":
-        from google.cloud import run_v2
-        from google.cloud.run_v2.services.instances.transports import InstancesGrpcAsyncIOTransport
-
-        return run_v2.InstancesAsyncClient(**self._transport(InstancesGrpcAsyncIOTransport, self.settings.run_host))
-
-    @cached_property
-    def _tasks_client(self) -> "tasks_v2.CloudTasksAsyncClient":
-        from google.cloud import tasks_v2
-        from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
-
-        return tasks_v2.CloudTasksAsyncClient(
-            **self._transport(CloudTasksGrpcAsyncIOTransport, self.settings.tasks_host)
-        )
-
-    @cached_property
-    def _storage_client(self) -> "Client":
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud.storage import Client
-
-        options: dict[str, Any] = {}
-        if self.settings.storage_host:
-            host = self.settings.storage_host
-            endpoint = host if "://" in host else f"http://{host}"
-            options = {"credentials": AnonymousCredentials(), "client_options": {"api_endpoint": endpoint}}
-        client = Client(project=self.settings.project, **options)
-        self._closing.callback(client.close)
-        return client
-
-    def _transport(self, transport: Any, emulator: str) -> dict[str, Any]:
-        """A client's options: an insecure channel to an emulator, or nothing: the cloud, with its credentials."""
-        if not emulator:
-            return {}
-        import grpc.aio
-
-        channel = grpc.aio.insecure_channel(emulator)
-        self._closing.push_async_callback(channel.close)
-        return {"transport": transport(channel=channel)}
-
-
-class Deferred:
-    """Stands for an adapter that is imported and built when it is first used."""
-
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
-
-    def __getattr__(self, name: str) -> Any:
-        found = self.__dict__[name] = getattr(self._build(), name)
-        return found
+    async def close(self) -> None:
+        """Close what was opened, in reverse."""
+        await self._closing.aclose()
 
 
 _services: dict[asyncio.AbstractEventLoop, Services] = {}

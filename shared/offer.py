@@ -1,0 +1,100 @@
+"""The providers that a deployment offers: those that it has settings for, each built when it is first used."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.clients import Clients
+from shared.config import Settings
+from shared.models import ProviderName
+
+if TYPE_CHECKING:
+    from shared.providers.base import Provider
+    from shared.providers.cloud_run_api import CloudRunSettings
+    from shared.providers.gke_credentials import Credentials
+
+
+def offered(settings: Settings, clients: Clients, closing: AsyncExitStack) -> "dict[ProviderName, Provider]":
+    """By name, in the order in which they are named to callers. What they open is closed by `closing`."""
+    found: dict[ProviderName, Provider] = {ProviderName.CLOUD_RUN: Deferred(lambda: _cloud_run(settings, clients))}
+    if settings.gke_kubeconfig or settings.gke_cluster:
+        found[ProviderName.GKE] = Deferred(lambda: _gke(settings, closing))
+    if settings.workstations_cluster:
+        found[ProviderName.WORKSTATIONS] = Deferred(lambda: _workstations(settings, clients))
+    return found
+
+
+def cloud_run_settings(settings: Settings) -> "CloudRunSettings":
+    """What sessions and jobs on Cloud Run have in common."""
+    from shared.providers.cloud_run_api import CloudRunSettings, Mode
+
+    return CloudRunSettings(
+        settings.project,
+        settings.location,
+        settings.workspace_account,
+        settings.closed_subnetwork,
+        settings.filestore_subnetwork,
+        Mode(settings.cloud_run_mode),
+    )
+
+
+def _cloud_run(settings: Settings, clients: Clients) -> "Provider":
+    from shared.providers.cloud_run import CloudRun
+
+    return CloudRun(lambda: clients.run_services, lambda: clients.run_instances, cloud_run_settings(settings))
+
+
+def _gke(settings: Settings, closing: AsyncExitStack) -> "Provider":
+    from shared.providers.gke import Gke
+    from shared.providers.gke_manifests import GkeSettings
+
+    wanted = GkeSettings(
+        kubeconfig=settings.gke_kubeconfig,
+        cluster=settings.gke_cluster,
+        runtime_class=settings.gke_runtime_class,
+        pod_network=settings.gke_pod_network,
+        buckets=settings.gke_buckets,
+        service_account=settings.gke_service_account,
+        storage_class=settings.gke_storage_class,
+        disk_gib=settings.gke_disk_gib,
+        warm_pool=settings.gke_warm_pool,
+    )
+    gke = Gke(wanted, _cluster_credentials(settings))
+    closing.push_async_callback(gke.close)
+    return gke
+
+
+def _cluster_credentials(settings: Settings) -> "Credentials":
+    from shared.providers.gke_credentials import Kubeconfig
+    from shared.providers.gke_endpoint import GkeCluster
+
+    if settings.gke_kubeconfig:
+        return Kubeconfig(Path(settings.gke_kubeconfig))
+    return GkeCluster(settings.gke_cluster)
+
+
+def _workstations(settings: Settings, clients: Clients) -> "Provider":
+    from shared.providers.workstations import Workstations, WorkstationsSettings
+
+    return Workstations(
+        lambda: clients.workstations,
+        WorkstationsSettings(
+            cluster=settings.workstations_cluster,
+            config=settings.workstations_config,
+            url=settings.workstations_url,
+            cpu=settings.workstations_cpu,
+            memory_bytes=settings.workstations_memory_gib << 30,
+        ),
+    )
+
+
+class Deferred:
+    """Stands for an adapter that is imported and built when it is first used."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.__dict__[name] = getattr(self._build(), name)
+        return found
