@@ -1,24 +1,21 @@
 """The jobs that exist, their executions and tasks: what a request asks for is stored, and carried out, here."""
 
 import asyncio
-import datetime
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 
 from google.api_core import exceptions
 from google.cloud.run_v2 import types
 
-from infra.emulators.run import job_resources
+from infra.emulators.run import execution_resources, job_resources
 from infra.emulators.run.deletions import Deletions
 from infra.emulators.run.execution_run import ExecutionRun, Machine
+from infra.emulators.run.ground import Ground
 from infra.emulators.run.names import Location
+from infra.emulators.run.opened import Opened
 from infra.emulators.run.resources import id_of
-from infra.emulators.run.specs import Folders
-from infra.emulators.run.storage import Row, Storage
-from infra.sandbox.spec import Runtime
+from infra.emulators.run.storage import Row
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +24,8 @@ GRACE_S = 10.0  # between TERM and KILL: cloud.google.com/run/docs/container-con
 EXECUTIONS_KEPT = 1000  # of a job: cloud.google.com/run/docs/managing/job-executions
 
 
-class Batch:
-    """Kept in memory and, written through, in `storage`.
+class Batch(Opened):
+    """Kept in memory and, written through, in the storage.
 
     Opening it carries on with the executions that were not complete; leaving ends their containers. No execution stays
     open for ever: whatever goes wrong with one completes it as failed.
@@ -36,44 +33,32 @@ class Batch:
 
     def __init__(
         self,
-        storage: Storage,
-        runtime: Runtime,
-        folders: Folders,
-        clock: Callable[[], datetime.datetime],
+        ground: Ground,
         *,
         grace_s: float = GRACE_S,
         tasks_at_once: int = TASKS_AT_ONCE,
         executions_kept: int = EXECUTIONS_KEPT,
     ) -> None:
-        self._storage = storage
-        self._clock = clock
-        self._machine = Machine(runtime, folders, tasks_at_once, asyncio.Semaphore(tasks_at_once), grace_s, clock)
+        self._storage = ground.storage
+        self._clock = ground.clock
+        self._machine = Machine(ground, tasks_at_once, asyncio.Semaphore(tasks_at_once), grace_s)
         self._executions_kept = executions_kept
         self._jobs: dict[str, types.Job] = {}
         self._executions: dict[str, types.Execution] = {}  # oldest first
         self._tasks: dict[str, dict[str, types.Task]] = {}  # of an execution, by name, in the order of their index
         self._runs: dict[str, tuple[ExecutionRun, asyncio.Task[None]]] = {}
         self._deletions = Deletions()
-        self._opened = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            opening.push_async_callback(self._end_runs)
-            await opening.enter_async_context(self._deletions)
-            self._jobs = {row.message.name: row.message for row in await self._storage.load("jobs")}
-            self._executions = {row.message.name: row.message for row in await self._storage.load("executions")}
-            self._tasks = {name: {} for name in self._executions}
-            tasks = [row.message for row in await self._storage.load("tasks")]
-            for task in sorted(tasks, key=lambda task: int(task.index)):
-                self._tasks[task.name.split("/tasks/", 1)[0]][task.name] = task
-            self._carry_on()
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._opened.aclose()
+    async def _open(self, opening: AsyncExitStack) -> None:
+        opening.push_async_callback(self._end_runs)
+        await opening.enter_async_context(self._deletions)
+        self._jobs = {row.message.name: row.message for row in await self._storage.load("jobs")}
+        self._executions = {row.message.name: row.message for row in await self._storage.load("executions")}
+        self._tasks = {name: {} for name in self._executions}
+        tasks = [row.message for row in await self._storage.load("tasks")]
+        for task in sorted(tasks, key=lambda task: int(task.index)):
+            self._tasks[task.name.split("/tasks/", 1)[0]][task.name] = task
+        self._carry_on()
 
     def job(self, name: str) -> types.Job | None:
         """As clients see it."""
@@ -82,8 +67,10 @@ class Batch:
             return None
         return job_resources.job_shown(job, self._executions.get(job.latest_created_execution.name))
 
-    def jobs(self, parent: Location) -> list[str]:
-        return [name for name in self._jobs if name.startswith(f"{parent}/jobs/")]
+    def jobs(self, parent: Location) -> Iterator[types.Job]:
+        for name in self._jobs:
+            if name.startswith(f"{parent}/jobs/") and (job := self.job(name)):
+                yield job
 
     def execution(self, name: str) -> types.Execution | None:
         return self._executions.get(name)
@@ -110,12 +97,12 @@ class Batch:
         Raises AlreadyExists: an execution with that token.
         """
         now = self._clock()
-        execution = job_resources.new_execution(job, template, token, now)
+        execution = execution_resources.new_execution(job, template, token, now)
         if execution.name in self._executions:
             raise exceptions.AlreadyExists(f"Execution '{id_of(execution.name)}' already exists.")
         self._jobs[job.name] = job_resources.job_with_execution(job, execution)
         self._executions[execution.name] = execution
-        self._tasks[execution.name] = {task.name: task for task in job_resources.new_tasks(execution, now)}
+        self._tasks[execution.name] = {task.name: task for task in execution_resources.new_tasks(execution, now)}
         self._run(execution)
         return execution
 
@@ -165,7 +152,7 @@ class Batch:
         for name in self.executions(f"{job.name}/executions/"):
             await self._deletions.ended(name)
             if execution := self._executions.get(name):
-                self._executions[name] = job_resources.execution_deleted(execution, now)
+                self._executions[name] = execution_resources.execution_deleted(execution, now)
         await asyncio.gather(*map(self._end_run, self.executions(f"{job.name}/executions/")))
         await self._storage.delete(job.name)
         for name in self.executions(f"{job.name}/executions/"):
@@ -217,7 +204,7 @@ class Batch:
         except Exception:
             log.exception("an execution broke", extra={"execution": name})
             why = "Internal error in the emulator; see its log."
-            await self._show(job_resources.broken(self._executions[name], why, self._clock()), None)
+            await self._show(execution_resources.broken(self._executions[name], why, self._clock()), None)
 
     async def _show(self, execution: types.Execution, task: types.Task | None) -> None:
         """A deletion that began meanwhile stays."""

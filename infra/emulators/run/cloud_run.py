@@ -4,20 +4,19 @@ import datetime
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import grpc
 
 from infra.emulators.operations import Operations
 from infra.emulators.run.answers import Answers
 from infra.emulators.run.batch import EXECUTIONS_KEPT, GRACE_S, Batch
-from infra.emulators.run.container_names import ContainerNames
 from infra.emulators.run.executions import Executions
 from infra.emulators.run.fleet import Fleet
+from infra.emulators.run.ground import Ground, utc_now
 from infra.emulators.run.instance_fleet import InstanceFleet
 from infra.emulators.run.instances import Instances
 from infra.emulators.run.jobs import Jobs
+from infra.emulators.run.opened import Opened
 from infra.emulators.run.revisions import Revisions
 from infra.emulators.run.service import Services
 from infra.emulators.run.specs import Folders
@@ -29,15 +28,12 @@ INSTANCES_PER_REGION = 1000
 JOBS_PER_REGION = 1000
 
 
-def utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-class CloudRun:
+class CloudRun(Opened):
     """Its state is the SQLite file at `path`, and survives a restart.
 
     What serves is reached at `<gateway_url>/run/<container>`. `buckets` is the folder whose subfolders are buckets;
-    what NFS servers export is in `filestore`/<server>/<path> beside the SQLite file.
+    what NFS servers export is in `filestore`/<server>/<path> beside the SQLite file. `task_grace_s` is what a task has
+    between TERM and KILL.
     """
 
     def __init__(
@@ -56,41 +52,23 @@ class CloudRun:
         clock: Callable[[], datetime.datetime] = utc_now,
     ) -> None:
         folders = Folders(buckets, path.parent / "filestore", path.parent / "volumes")
-        names = ContainerNames()
+        ground = Ground(Storage(path), runtime, folders, clock)
+        fleet, instances = Fleet(ground), InstanceFleet(ground)
+        batch = Batch(ground, grace_s=task_grace_s, executions_kept=executions_kept)
         answers = Answers(operations)
         urls = f"{gateway_url.rstrip('/')}/run"
-        self._storage = Storage(path)
-        self._fleet = Fleet(self._storage, runtime, folders, names, clock)
-        services = Services(self._fleet, answers, names, urls=urls, quota=services_per_region, clock=clock)
-        self._instances = InstanceFleet(self._storage, runtime, folders, names, clock)
-        instances = Instances(self._instances, answers, names, urls=urls, quota=instances_per_region, clock=clock)
-        self._batch = Batch(
-            self._storage, runtime, folders, clock, grace_s=task_grace_s, executions_kept=executions_kept
-        )
-        jobs = Jobs(self._batch, answers, quota=jobs_per_region, clock=clock)
-        executions = Executions(self._batch, answers, clock=clock)
+        self._kept = (ground.storage, fleet, instances, batch)
         self._handlers = [
-            *services.handlers(),
-            *Revisions(self._fleet).handlers(),
-            *instances.handlers(),
-            *jobs.handlers(),
-            *executions.handlers(),
+            *Services(fleet, answers, ground, urls=urls, quota=services_per_region).handlers(),
+            *Revisions(fleet).handlers(),
+            *Instances(instances, answers, ground, urls=urls, quota=instances_per_region).handlers(),
+            *Jobs(batch, answers, quota=jobs_per_region, clock=clock).handlers(),
+            *Executions(batch, answers, clock=clock).handlers(),
         ]
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._storage)
-            await opening.enter_async_context(self._fleet)
-            await opening.enter_async_context(self._instances)
-            await opening.enter_async_context(self._batch)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._opened.aclose()
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         return self._handlers
+
+    async def _open(self, opening: AsyncExitStack) -> None:
+        for kept in self._kept:
+            await opening.enter_async_context(kept)

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from google.cloud.run_v2 import types
 from google.rpc import code_pb2
 
-from infra.emulators.run import job_resources
+from infra.emulators.run import execution_resources
 from infra.emulators.run.attempts import Limits, attempt, failed
-from infra.emulators.run.job_resources import Phase, phase_of
+from infra.emulators.run.execution_resources import Phase, phase_of
+from infra.emulators.run.ground import Ground
 from infra.emulators.run.keeper import StartFailed
-from infra.emulators.run.specs import Folders, wanted_task
-from infra.sandbox.spec import Runtime, SandboxError
+from infra.emulators.run.specs import wanted_task
+from infra.sandbox.spec import SandboxError
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,10 @@ INTERRUPTED = "The emulator ended while the task ran"
 class Machine:
     """What all executions share. `at_once` containers of tasks run at the most; `grace_s` is between TERM and KILL."""
 
-    runtime: Runtime
-    folders: Folders
+    ground: Ground
     at_once: int
     slots: asyncio.Semaphore  # so many
     grace_s: float
-    clock: Callable[[], datetime.datetime]
 
 
 class ExecutionRun:
@@ -61,7 +60,7 @@ class ExecutionRun:
 
     async def run(self) -> types.Execution:
         """Until it is complete, and shown as that."""
-        if job_resources.is_cancelling(self._execution):
+        if execution_resources.is_cancelling(self._execution):
             self._end.set()
         waiting = deque(index for index, task in sorted(self._tasks.items()) if not task.completion_time)
         at_once = min(self._execution.parallelism or len(waiting), len(waiting), self._machine.at_once)
@@ -76,7 +75,7 @@ class ExecutionRun:
     async def cancel(self) -> None:
         """Show that it is being cancelled, and let `run` end it; one that is complete stays as it is."""
         if not self._execution.completion_time:
-            self._execution = job_resources.cancelling(self._execution, self._now())
+            self._execution = execution_resources.cancelling(self._execution, self._now())
             await self._show(self._execution, None)
         self._end.set()
 
@@ -92,19 +91,21 @@ class ExecutionRun:
             number = task.retried + 1
             if number > task.max_retries:
                 message = f"{INTERRUPTED}, and no retries are left ({task.max_retries} of them allowed)."
-                await self._tell(job_resources.task_ended(task, failed(code_pb2.UNAVAILABLE, message), self._now()))
+                await self._tell(
+                    execution_resources.task_ended(task, failed(code_pb2.UNAVAILABLE, message), self._now())
+                )
                 return
         while True:
             async with self._slot() as free:
                 if not free:
                     return
-                await self._tell(job_resources.task_started(self._tasks[index], number, self._now()))
+                await self._tell(execution_resources.task_started(self._tasks[index], number, self._now()))
                 self.started.set()
                 result = await self._attempt(self._tasks[index], number)
             if result.status.code == code_pb2.OK or number >= task.max_retries or self._end.is_set():
-                await self._tell(job_resources.task_ended(self._tasks[index], result, self._now()))
+                await self._tell(execution_resources.task_ended(self._tasks[index], result, self._now()))
                 return
-            await self._tell(job_resources.task_will_retry(self._tasks[index], result, self._now()))
+            await self._tell(execution_resources.task_will_retry(self._tasks[index], result, self._now()))
             number += 1
 
     @contextlib.asynccontextmanager
@@ -126,13 +127,13 @@ class ExecutionRun:
         try:
             await self._clear(container)  # of an attempt that the end of the process cut short
             spec = await asyncio.to_thread(
-                wanted_task, container, task, number, self._execution.task_count, machine.folders
+                wanted_task, container, task, number, self._execution.task_count, machine.ground.folders
             )
         except (StartFailed, SandboxError, OSError) as exc:
             return failed(code_pb2.FAILED_PRECONDITION, str(exc))
         try:
             limits = Limits(task.timeout.total_seconds(), machine.grace_s)
-            return await attempt(machine.runtime, spec, limits, self._end)
+            return await attempt(machine.ground.runtime, spec, limits, self._end)
         finally:
             try:
                 await self._clear(container)
@@ -141,16 +142,16 @@ class ExecutionRun:
 
     async def _clear(self, container: str) -> None:
         """Nothing of one attempt is there for the next."""
-        await self._machine.runtime.remove(container)
-        await asyncio.to_thread(shutil.rmtree, self._machine.folders.scratch / container, ignore_errors=True)
+        await self._machine.ground.runtime.remove(container)
+        await asyncio.to_thread(shutil.rmtree, self._machine.ground.folders.scratch / container, ignore_errors=True)
 
     async def _complete(self) -> types.Execution:
         for task in list(self._tasks.values()):
             if not task.completion_time:
                 result = failed(code_pb2.CANCELLED, "The execution was cancelled.")
-                await self._tell(job_resources.task_ended(task, result, self._now()))
+                await self._tell(execution_resources.task_ended(task, result, self._now()))
         failure = next((task for task in self._tasks.values() if phase_of(task) is Phase.FAILED), None)
-        self._execution = job_resources.completed(self._execution, failure, self._now())
+        self._execution = execution_resources.completed(self._execution, failure, self._now())
         await self._show(self._execution, None)
         return self._execution
 
@@ -160,11 +161,11 @@ class ExecutionRun:
         self._counts[phase_of(task)] += 1
         self._retried += 1 if task.retried and not before.retried else 0
         self._tasks[task.index] = task
-        self._execution = job_resources.with_counts(self._execution, self._counts, self._retried, self._now())
+        self._execution = execution_resources.with_counts(self._execution, self._counts, self._retried, self._now())
         await self._show(self._execution, task)
 
     def _now(self) -> datetime.datetime:
-        return self._machine.clock()
+        return self._machine.ground.clock()
 
 
 def container_of(task: types.Task) -> str:

@@ -9,11 +9,11 @@ from google.cloud.run_v2 import types
 from google.longrunning import operations_pb2
 
 from infra.emulators.rpc import Method, service
-from infra.emulators.run import job_resources
+from infra.emulators.run import execution_resources
 from infra.emulators.run.answers import Answers, as_is, check_etag, outcome
 from infra.emulators.run.batch import Batch
 from infra.emulators.run.names import JobName, parse_execution, parse_task, prefix_of_executions, prefix_of_tasks
-from infra.emulators.run.paging import page
+from infra.emulators.run.paging import listed
 from infra.emulators.run.resources import id_of
 
 
@@ -51,9 +51,8 @@ class Executions:
 
     async def _list(self, request: types.ListExecutionsRequest) -> types.ListExecutionsResponse:
         prefix = prefix_of_executions(request.parent, "ListExecutionsRequest.parent")
-        names = [name for name in self._batch.executions(prefix) if request.show_deleted or not self._is_deleted(name)]
-        chosen, token = page(names, request.page_size, request.page_token, "ListExecutionsRequest")
-        return types.ListExecutionsResponse(executions=[*map(self._existing, chosen)], next_page_token=token)
+        executions, token = listed(map(self._existing, self._batch.executions(prefix)), request)
+        return types.ListExecutionsResponse(executions=executions, next_page_token=token)
 
     async def _cancel(self, request: types.CancelExecutionRequest) -> operations_pb2.Operation:
         """Of one that is being cancelled already: waits for that."""
@@ -64,7 +63,7 @@ class Executions:
             raise exceptions.FailedPrecondition(
                 f"Execution '{id_of(execution.name)}' is complete and cannot be cancelled."
             )
-        begun = job_resources.cancelling(execution, self._clock())
+        begun = execution_resources.cancelling(execution, self._clock())
         work = as_is(begun) if request.validate_only else self._batch.cancel(execution.name)
         return await self._answers.operation(name.parent, work, begun)
 
@@ -73,7 +72,7 @@ class Executions:
         await self._batch.deletion(request.name)
         execution = self._existing(request.name)
         check_etag(execution, request.etag)
-        gone = job_resources.execution_deleted(execution, self._clock())
+        gone = execution_resources.execution_deleted(execution, self._clock())
         if request.validate_only:
             return await self._answers.operation(name.parent, as_is(gone), gone)
         return await self._answers.operation(name.parent, outcome(self._batch.begin_deletion_of_execution(gone)), gone)
@@ -85,9 +84,8 @@ class Executions:
         return task
 
     async def _list_tasks(self, request: types.ListTasksRequest) -> types.ListTasksResponse:
-        tasks = {t.name: t for t in self._batch.tasks(prefix_of_tasks(request.parent, "ListTasksRequest.parent"))}
-        chosen, token = page(list(tasks), request.page_size, request.page_token, "ListTasksRequest")
-        return types.ListTasksResponse(tasks=[tasks[name] for name in chosen], next_page_token=token)
+        tasks, token = listed(self._batch.tasks(prefix_of_tasks(request.parent, "ListTasksRequest.parent")), request)
+        return types.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     def _existing(self, name: str) -> types.Execution:
         execution = self._batch.execution(name)
@@ -95,6 +93,3 @@ class Executions:
             job = JobName.parse(name.split("/executions/", 1)[0], "name")
             raise exceptions.NotFound(f"Execution '{id_of(name)}' of job '{job.id}' does not exist.")
         return execution
-
-    def _is_deleted(self, name: str) -> bool:
-        return bool(self._existing(name).delete_time)

@@ -2,28 +2,25 @@
 
 import asyncio
 import dataclasses
-import datetime
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from google.api_core import exceptions
 from google.cloud.run_v2 import types
 
-from infra.emulators.run import service_resources
-from infra.emulators.run.container_names import ContainerNames
+from infra.emulators.run import resources, service_resources
 from infra.emulators.run.containers import Containers, Superseded
 from infra.emulators.run.deletions import Deletions
+from infra.emulators.run.ground import Ground
 from infra.emulators.run.keeper import Observed, Phase, StartFailed, Wanted
 from infra.emulators.run.names import Location
+from infra.emulators.run.opened import Opened
 from infra.emulators.run.resources import Reason, State, id_of, with_facts
-from infra.emulators.run.specs import Folders, wanted_revision
-from infra.emulators.run.storage import Row, Storage
-from infra.sandbox.spec import Runtime
+from infra.emulators.run.specs import wanted_revision
+from infra.emulators.run.storage import Row
 
 log = logging.getLogger(__name__)
 
@@ -39,50 +36,31 @@ class Stored:
     revisions: dict[str, types.Revision] = field(default_factory=dict)
 
 
-class Fleet(Mapping[str, Stored]):
-    """All services by name; kept in memory and, written through, in `storage`.
+class Fleet(Opened, Mapping[str, Stored]):
+    """All services by name; kept in memory and, written through, in the storage.
 
     Opening it starts the containers of all services again in the background; leaving stops them. What a container does
     meanwhile shows on its service at once: a service whose container is down is never Ready.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        runtime: Runtime,
-        folders: Folders,
-        names: ContainerNames,
-        clock: Callable[[], datetime.datetime],
-    ) -> None:
-        self._storage = storage
-        self._folders = folders
-        self._names = names
-        self._clock = clock
-        self._containers = Containers(runtime, self._observe)
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._containers = Containers(ground.runtime, self._observe)
         self._services: dict[str, Stored] = {}
         self._facts: dict[str, Mapping[str, str]] = {}  # service -> facts of its sandbox, while that is ready
         self._deletions = Deletions()
-        self._opened = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._containers)
-            await opening.enter_async_context(self._deletions)
-            for row in await self._storage.load("services"):
-                container = row.container or id_of(row.message.name)
-                self._services[row.message.name] = Stored(container, row.message)
-                self._names.take(container, row.message.name)
-            for row in await self._storage.load("revisions"):
-                self._services[_owner(row.message)].revisions[row.message.name] = row.message
-            for name in list(self._services):
-                await self._resume(name)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._opened.aclose()
+    async def _open(self, opening: AsyncExitStack) -> None:
+        await opening.enter_async_context(self._containers)
+        await opening.enter_async_context(self._deletions)
+        for row in await self._ground.storage.load("services"):
+            container = row.container or id_of(row.message.name)
+            self._services[row.message.name] = Stored(container, row.message)
+            self._ground.names.take(container, row.message.name)
+        for row in await self._ground.storage.load("revisions"):
+            self._services[_owner(row.message)].revisions[row.message.name] = row.message
+        for name in list(self._services):
+            await self._resume(name)
 
     def __getitem__(self, name: str) -> Stored:
         return self._services[name]
@@ -93,9 +71,8 @@ class Fleet(Mapping[str, Stored]):
     def __len__(self) -> int:
         return len(self._services)
 
-    def below(self, parent: Location) -> list[Stored]:
-        prefix = f"{parent}/services/"
-        return [stored for name, stored in self._services.items() if name.startswith(prefix)]
+    def below(self, parent: Location) -> list[str]:
+        return [name for name in self._services if name.startswith(f"{parent}/services/")]
 
     def shown(self, name: str) -> types.Service:
         """As clients see it. Raises KeyError."""
@@ -103,17 +80,17 @@ class Fleet(Mapping[str, Stored]):
 
     def add(self, container: str, service: types.Service) -> types.Revision:
         """Take in a service that did not exist, and begin its first revision."""
-        self._names.take(container, service.name)
+        self._ground.names.take(container, service.name)
         self._services[service.name] = Stored(container, service)
         return self.begin_revision(service)
 
     def begin_revision(self, service: types.Service) -> types.Revision:
         """Set what is wanted of a service, and make its template a revision; `roll_out` makes it true."""
-        now = self._clock()
+        now = self._ground.clock()
         stored = self._services[service.name]
         revision = service_resources.new_revision(service, now)
         message = f"Deploying revision '{id_of(revision.name)}'."
-        begun = service_resources.reconciling(service, message, Reason.WAITING_FOR_OPERATION, now)
+        begun = resources.reconciling(service, message, Reason.WAITING_FOR_OPERATION, now)
         begun.latest_created_revision = revision.name
         revisions = {**stored.revisions, revision.name: revision}
         self._services[service.name] = Stored(stored.container, begun, revisions)
@@ -149,7 +126,7 @@ class Fleet(Mapping[str, Stored]):
     async def change(self, service: types.Service) -> types.Service:
         """Set what needs no new revision."""
         if service.terminal_condition.state == State.CONDITION_SUCCEEDED:
-            service = service_resources.ready(service, self._clock())
+            service = service_resources.serving(service, self._ground.clock())
         stored = dataclasses.replace(self._services[service.name], service=service)
         self._services[service.name] = stored
         await self._save(stored)
@@ -170,10 +147,10 @@ class Fleet(Mapping[str, Stored]):
         self._facts.pop(name, None)
         await self._save(stored)
         await self._containers.remove(stored.container)
-        await asyncio.to_thread(shutil.rmtree, self._folders.scratch / stored.container, ignore_errors=True)
-        await self._storage.delete(name)
+        await asyncio.to_thread(shutil.rmtree, self._ground.folders.scratch / stored.container, ignore_errors=True)
+        await self._ground.storage.delete(name)
         del self._services[name]
-        self._names.give_back(stored.container)
+        self._ground.names.give_back(stored.container)
         gone = types.Service(stored.service)
         gone.reconciling = False
         return gone
@@ -189,7 +166,7 @@ class Fleet(Mapping[str, Stored]):
         else:
             serving = stored.service.latest_created_revision
             message = "The container starts again: the emulator was restarted."
-            begun = service_resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, self._clock())
+            begun = resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, self._ground.clock())
             self._services[name] = dataclasses.replace(stored, service=begun)
         if revision := stored.revisions.get(serving):
             try:
@@ -211,7 +188,7 @@ class Fleet(Mapping[str, Stored]):
 
     async def _wanted(self, stored: Stored, revision: types.Revision) -> Wanted:
         return await asyncio.to_thread(
-            wanted_revision, stored.container, id_of(stored.service.name), revision, self._folders
+            wanted_revision, stored.container, id_of(stored.service.name), revision, self._ground.folders
         )
 
     def _is_latest(self, revision: types.Revision) -> bool:
@@ -220,7 +197,7 @@ class Fleet(Mapping[str, Stored]):
 
     async def _observe(self, container: str, observed: Observed) -> None:
         """Show on the service what happened to its container. What an older revision does only concerns the facts."""
-        name = self._names.owner(container)
+        name = self._ground.names.owner(container)
         stored = self._services.get(name)
         if stored is None or is_deleted(stored):
             return
@@ -231,12 +208,12 @@ class Fleet(Mapping[str, Stored]):
         revision = stored.revisions[stored.service.latest_created_revision]
         if id_of(revision.name) != observed.revision:
             return
-        now = self._clock()
+        now = self._ground.clock()
         if observed.phase is Phase.READY:
-            await self._show(service_resources.ready(stored.service, now), revision, State.CONDITION_SUCCEEDED, "")
+            await self._show(service_resources.serving(stored.service, now), revision, State.CONDITION_SUCCEEDED, "")
         elif observed.phase is Phase.RESTARTING and observed.failures < FAILURES_UNTIL_FAILED:
             message = _not_ready(revision, observed.message)
-            service = service_resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, now)
+            service = resources.reconciling(stored.service, message, Reason.IMMEDIATE_RETRY, now)
             await self._show(service, revision, State.CONDITION_RECONCILING, observed.message)
         else:
             again = observed.phase is Phase.RESTARTING
@@ -246,11 +223,11 @@ class Fleet(Mapping[str, Stored]):
         if self._is_latest(revision):
             stored = self._services[_owner(revision)]
             message = _not_ready(revision, why)
-            service = service_resources.failed(stored.service, message, self._clock(), trying_again=trying_again)
+            service = resources.failed(stored.service, message, self._ground.clock(), trying_again=trying_again)
             await self._show(service, revision, State.CONDITION_FAILED, why)
 
     async def _show(self, service: types.Service, revision: types.Revision, state: int, message: str) -> None:
-        revision = service_resources.revision_condition(revision, state, message, self._clock())
+        revision = service_resources.revision_condition(revision, state, message, self._ground.clock())
         before = self._services[service.name]
         stored = Stored(before.container, service, {**before.revisions, revision.name: revision})
         self._services[service.name] = stored
@@ -258,7 +235,7 @@ class Fleet(Mapping[str, Stored]):
 
     async def _save(self, stored: Stored, revision: types.Revision | None = None) -> None:
         """Write the service, and one of its revisions if that changed too."""
-        await self._storage.save(Row(stored.service, stored.container), *([Row(revision)] if revision else []))
+        await self._ground.storage.save(Row(stored.service, stored.container), *([Row(revision)] if revision else []))
 
 
 def is_deleted(stored: Stored) -> bool:

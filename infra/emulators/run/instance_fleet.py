@@ -1,30 +1,27 @@
 """The instances that exist and their containers: created, stopped, started and deleted here."""
 
 import asyncio
-import datetime
 import shutil
 import uuid
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from dataclasses import dataclass, field
 
 from google.api_core import exceptions
 from google.cloud.run_v2 import types
 
-from infra.emulators.run import instance_resources
-from infra.emulators.run.container_names import ContainerNames
+from infra.emulators.run import instance_resources, resources
 from infra.emulators.run.containers import Containers, Superseded
 from infra.emulators.run.deletions import Deletions
 from infra.emulators.run.fleet import FAILURES_UNTIL_FAILED
+from infra.emulators.run.ground import Ground
 from infra.emulators.run.keeper import Observed, Phase, StartFailed
 from infra.emulators.run.names import Location
+from infra.emulators.run.opened import Opened
 from infra.emulators.run.resources import Reason, State, id_of, with_facts
-from infra.emulators.run.specs import Folders, wanted_instance
-from infra.emulators.run.storage import Row, Storage
-from infra.sandbox.spec import Runtime
+from infra.emulators.run.specs import wanted_instance
+from infra.emulators.run.storage import Row
 
 STOPPED = "Instance stopped."
 
@@ -39,62 +36,45 @@ class Kept:
     container: str
     instance: types.Instance
     life: str = ""
-    facts: Mapping[str, str] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
-class InstanceFleet:
-    """Kept in memory and, written through, in `storage`.
+class InstanceFleet(Opened):
+    """Kept in memory and, written through, in the storage.
 
     Opening it starts the containers again of what ran; what was stopped stays so. A container that starts after a stop
     is a fresh one: nothing but its buckets and shares is what it was.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        runtime: Runtime,
-        folders: Folders,
-        names: ContainerNames,
-        clock: Callable[[], datetime.datetime],
-    ) -> None:
-        self._storage = storage
-        self._folders = folders
-        self._names = names
-        self._clock = clock
-        self._containers = Containers(runtime, self._observe)
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._containers = Containers(ground.runtime, self._observe)
         self._kept: dict[str, Kept] = {}
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._deletions = Deletions()
-        self._opened = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._containers)
-            await opening.enter_async_context(self._deletions)
-            for row in await self._storage.load("instances"):
-                self.add(row.container or id_of(row.message.name), row.message)
-            for kept in list(self._kept.values()):
-                await self._resume(kept)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._opened.aclose()
+    async def _open(self, opening: AsyncExitStack) -> None:
+        await opening.enter_async_context(self._containers)
+        await opening.enter_async_context(self._deletions)
+        for row in await self._ground.storage.load("instances"):
+            self.add(row.container or id_of(row.message.name), row.message)
+        for kept in list(self._kept.values()):
+            await self._resume(kept)
 
     def below(self, parent: Location) -> list[str]:
         return [name for name in self._kept if name.startswith(f"{parent}/instances/")]
 
-    def find(self, name: str) -> types.Instance | None:
-        """As clients see it."""
-        kept = self._kept.get(name)
-        return None if kept is None else with_facts(kept.instance, kept.facts or {})
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept
+
+    def shown(self, name: str) -> types.Instance:
+        """As clients see it. Raises KeyError."""
+        return with_facts(self._kept[name].instance, self._kept[name].facts)
 
     def add(self, container: str, instance: types.Instance) -> None:
         """Take in an instance that did not exist; `start` it then."""
         self._kept[instance.name] = Kept(container, instance)
-        self._names.take(container, instance.name)
+        self._ground.names.take(container, instance.name)
 
     async def start(self, name: str) -> types.Instance:
         """Returns it when it is ready, in a fresh container; one that is ready stays as it is.
@@ -103,9 +83,9 @@ class InstanceFleet:
         """
         kept = self._kept[name]
         if kept.instance.terminal_condition.state == State.CONDITION_SUCCEEDED:
-            return with_facts(kept.instance, kept.facts or {})
-        message = "Starting the instance."
-        begun = instance_resources.reconciling(kept.instance, message, Reason.WAITING_FOR_OPERATION, self._clock())
+            return self.shown(name)
+        message, now = "Starting the instance.", self._ground.clock()
+        begun = resources.reconciling(kept.instance, message, Reason.WAITING_FOR_OPERATION, now)
         return await self._begin(kept, begun)
 
     async def stop(self, name: str) -> types.Instance:
@@ -114,19 +94,19 @@ class InstanceFleet:
         if instance_resources.is_stopped(kept.instance):
             return kept.instance
         life = kept.life = str(uuid.uuid4())
-        kept.facts = None
-        await self._show(kept, instance_resources.stopping(kept.instance, self._clock()))
+        kept.facts = {}
+        await self._show(kept, instance_resources.stopping(kept.instance, self._ground.clock()))
         await self._containers.remove(kept.container)  # also ends a start that is under way
         async with self._turn(name):
             _check_life(kept, life)
             await self._clear(kept)
-            await self._show(kept, instance_resources.stopped(kept.instance, STOPPED, self._clock()))
+            await self._show(kept, instance_resources.stopped(kept.instance, STOPPED, self._ground.clock()))
         return kept.instance
 
     def begin_deletion(self, instance: types.Instance) -> asyncio.Task[types.Instance]:
         """From now on it is as good as gone; the task ends when its container and folders are too."""
         kept = self._kept[instance.name]
-        kept.instance, kept.life, kept.facts = instance, str(uuid.uuid4()), None
+        kept.instance, kept.life, kept.facts = instance, str(uuid.uuid4()), {}
         return self._deletions.begin(instance.name, self._remove(kept))
 
     async def deletion(self, name: str) -> None:
@@ -140,76 +120,76 @@ class InstanceFleet:
             _check_life(kept, life)
             try:
                 await self._clear(kept)
-                wanted = await asyncio.to_thread(wanted_instance, kept.container, life, begun, self._folders)
+                wanted = await asyncio.to_thread(wanted_instance, kept.container, life, begun, self._ground.folders)
                 _check_life(kept, life)
                 await self._containers.roll_out(wanted)
             except StartFailed as exc:
                 if kept.life == life:
                     why = f"Instance '{id_of(begun.name)}' did not start. {exc}"
                     await self._show(
-                        kept, instance_resources.failed(kept.instance, why, self._clock(), trying_again=False)
+                        kept, resources.failed(kept.instance, why, self._ground.clock(), trying_again=False)
                     )
                 raise exceptions.FailedPrecondition(str(exc)) from exc
             except Superseded as exc:
                 raise _aborted(kept) from exc
-        return with_facts(kept.instance, kept.facts or {})
+        return self.shown(begun.name)
 
     async def _clear(self, kept: Kept) -> None:
         """End its container, and delete what that wrote outside of buckets and shares."""
         await self._containers.remove(kept.container)
-        await asyncio.to_thread(shutil.rmtree, self._folders.scratch / kept.container, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._ground.folders.scratch / kept.container, ignore_errors=True)
 
     async def _remove(self, kept: Kept) -> types.Instance:
         name = kept.instance.name
-        await self._storage.save(Row(kept.instance, kept.container))
+        await self._ground.storage.save(Row(kept.instance, kept.container))
         await self._containers.remove(kept.container)  # also ends a start that is under way
         async with self._turn(name):
             await self._clear(kept)
-            await self._storage.delete(name)
+            await self._ground.storage.delete(name)
             del self._kept[name]
-            self._names.give_back(kept.container)
+            self._ground.names.give_back(kept.container)
         gone = types.Instance(kept.instance)
         gone.reconciling = False
         return gone
 
     async def _resume(self, kept: Kept) -> None:
         """Bring back what ran, or was about to, when the process ended; and end what was about to."""
-        instance, now = kept.instance, self._clock()
+        instance, now = kept.instance, self._ground.clock()
         if instance.delete_time:
             self.begin_deletion(instance)
         elif instance_resources.is_stopping(instance):
             await self._show(kept, instance_resources.stopped(instance, STOPPED, now))
         elif instance.terminal_condition.state != State.CONDITION_FAILED or instance.reconciling:
             message = "The container starts again: the emulator was restarted."
-            kept.instance = instance_resources.reconciling(instance, message, Reason.IMMEDIATE_RETRY, now)
+            kept.instance = resources.reconciling(instance, message, Reason.IMMEDIATE_RETRY, now)
             kept.life = str(uuid.uuid4())
             try:
                 self._containers.keep(
-                    await asyncio.to_thread(wanted_instance, kept.container, kept.life, instance, self._folders)
+                    await asyncio.to_thread(wanted_instance, kept.container, kept.life, instance, self._ground.folders)
                 )
             except StartFailed as exc:
-                await self._show(kept, instance_resources.failed(instance, str(exc), now, trying_again=False))
+                await self._show(kept, resources.failed(instance, str(exc), now, trying_again=False))
 
     async def _observe(self, container: str, observed: Observed) -> None:
         """Show on the instance what happened to its container, unless that is of a former life."""
-        kept = self._kept.get(self._names.owner(container))
+        kept = self._kept.get(self._ground.names.owner(container))
         if kept is None or kept.life != observed.revision:
             return
-        now = self._clock()
-        kept.facts = observed.facts if observed.phase is Phase.READY else None
+        now = self._ground.clock()
+        kept.facts = observed.facts  # none, unless it is ready
         if observed.phase is Phase.READY:
-            await self._show(kept, instance_resources.ready(kept.instance, now))
+            await self._show(kept, resources.ready(kept.instance, now))
         elif observed.phase is Phase.ENDED:
             await self._show(kept, instance_resources.stopped(kept.instance, f"{STOPPED} {observed.message}", now))
         elif observed.phase is Phase.RESTARTING and observed.failures < FAILURES_UNTIL_FAILED:
-            again = instance_resources.reconciling(kept.instance, observed.message, Reason.IMMEDIATE_RETRY, now)
+            again = resources.reconciling(kept.instance, observed.message, Reason.IMMEDIATE_RETRY, now)
             await self._show(kept, again)
         elif observed.phase is Phase.RESTARTING:
-            await self._show(kept, instance_resources.failed(kept.instance, observed.message, now, trying_again=True))
+            await self._show(kept, resources.failed(kept.instance, observed.message, now, trying_again=True))
 
     async def _show(self, kept: Kept, instance: types.Instance) -> None:
         kept.instance = instance
-        await self._storage.save(Row(instance, kept.container))
+        await self._ground.storage.save(Row(instance, kept.container))
 
     def _turn(self, name: str) -> asyncio.Lock:
         """Held by a start; whoever holds or waits for it keeps it in the dictionary."""

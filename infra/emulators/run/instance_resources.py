@@ -16,9 +16,9 @@ from infra.emulators.run.resources import (
     Reason,
     Severity,
     State,
-    deleted,
     merged,
     modified,
+    reconciling,
     with_conditions,
 )
 
@@ -45,7 +45,6 @@ _SETTABLE = [
     "invoker_iam_disabled",
     "iap_enabled",
 ]
-_PARTS = ("ContainerReady", "RoutesReady")
 
 
 def new_instance(name: InstanceName, asked: types.Instance, url: str, now: datetime.datetime) -> types.Instance:
@@ -55,26 +54,11 @@ def new_instance(name: InstanceName, asked: types.Instance, url: str, now: datet
     return reconciling(made, "Creating the instance.", Reason.WAITING_FOR_OPERATION, now)
 
 
-def reconciling(instance: types.Instance, message: str, reason: int, now: datetime.datetime) -> types.Instance:
-    return with_conditions(instance, State.CONDITION_RECONCILING, message, reason, now, _PARTS)
-
-
-def failed(instance: types.Instance, message: str, now: datetime.datetime, *, trying_again: bool) -> types.Instance:
-    """Not running, and not for a moment only. `trying_again` says whether the system still works at it."""
-    changed = with_conditions(instance, State.CONDITION_FAILED, message, Reason.UNKNOWN, now, _PARTS)
-    changed.reconciling = trying_again
-    return changed
-
-
-def ready(instance: types.Instance, now: datetime.datetime) -> types.Instance:
-    changed = with_conditions(instance, State.CONDITION_SUCCEEDED, "", None, now, _PARTS)
-    changed.observed_generation = changed.generation
-    return changed
-
-
 def stopping(instance: types.Instance, now: datetime.datetime) -> types.Instance:
     """It is the client's wish that it does not run, from now on."""
-    return _unwanted(instance, State.CONDITION_RECONCILING, "Stopping the instance.", now)
+    changed = _unwanted(instance, State.CONDITION_RECONCILING, "Stopping the instance.", now)
+    changed.reconciling = True
+    return changed
 
 
 def stopped(instance: types.Instance, message: str, now: datetime.datetime) -> types.Instance:
@@ -93,15 +77,8 @@ def is_stopped(instance: types.Instance) -> bool:
     return bool(terminal.severity == Severity.INFO and terminal.state == State.CONDITION_FAILED)
 
 
-def being_deleted(instance: types.Instance, now: datetime.datetime) -> types.Instance:
-    return deleted(reconciling(instance, "Deleting.", Reason.WAITING_FOR_OPERATION, now), now)
-
-
 def _unwanted(instance: types.Instance, state: int, message: str, now: datetime.datetime) -> types.Instance:
-    changed = with_conditions(instance, state, message, None, now, _PARTS)
-    for condition in (changed.terminal_condition, *changed.conditions):
-        condition.severity = Severity.INFO
-    return changed
+    return with_conditions(instance, state, message, None, now, Severity.INFO)
 
 
 def _with_defaults(instance: types.Instance) -> types.Instance:

@@ -1,21 +1,18 @@
 """google.cloud.run.v2.Instances: requests checked as the real service does, and answered with operations."""
 
-import datetime
-from collections.abc import Callable
-
 import grpc
 from google.api_core import exceptions
 from google.cloud.run_v2 import types
 from google.longrunning import operations_pb2
 
 from infra.emulators.rpc import Method, service
-from infra.emulators.run import instance_resources
+from infra.emulators.run import instance_resources, resources
 from infra.emulators.run.answers import Answers, already_exists, as_is, check_etag, check_quota, not_found, outcome
-from infra.emulators.run.container_names import ContainerNames
+from infra.emulators.run.ground import Ground
 from infra.emulators.run.instance_fleet import InstanceFleet
 from infra.emulators.run.instance_rules import check_instance, check_instance_id
 from infra.emulators.run.names import InstanceName, Location
-from infra.emulators.run.paging import page
+from infra.emulators.run.paging import listed
 from infra.emulators.run.rules import violation
 
 
@@ -26,18 +23,16 @@ class Instances:
         self,
         fleet: InstanceFleet,
         answers: Answers,
-        names: ContainerNames,
+        ground: Ground,
         *,
         urls: str,
         quota: int,
-        clock: Callable[[], datetime.datetime],
     ) -> None:
         self._fleet = fleet
         self._answers = answers
-        self._names = names
+        self._ground = ground
         self._urls = urls
         self._quota = quota
-        self._clock = clock
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         operation = operations_pb2.Operation
@@ -59,12 +54,9 @@ class Instances:
         return self._existing(InstanceName.parse(request.name, "GetInstanceRequest.name"))
 
     async def _list(self, request: types.ListInstancesRequest) -> types.ListInstancesResponse:
-        """Of deleted instances there are only those whose deletion is under way."""
-        parent = Location.parse(request.parent, "ListInstancesRequest.parent")
-        found = {name: instance for name in self._fleet.below(parent) if (instance := self._fleet.find(name))}
-        names = [name for name, instance in found.items() if request.show_deleted or not instance.delete_time]
-        chosen, token = page(names, request.page_size, request.page_token, "ListInstancesRequest")
-        return types.ListInstancesResponse(instances=[found[name] for name in chosen], next_page_token=token)
+        names = self._fleet.below(Location.parse(request.parent, "ListInstancesRequest.parent"))
+        instances, token = listed(map(self._fleet.shown, names), request)
+        return types.ListInstancesResponse(instances=instances, next_page_token=token)
 
     async def _create(self, request: types.CreateInstanceRequest) -> operations_pb2.Operation:
         parent = Location.parse(request.parent, "CreateInstanceRequest.parent")
@@ -74,12 +66,12 @@ class Instances:
         check_instance(request.instance, "CreateInstanceRequest.instance")
         name = parent.instance(request.instance_id)
         await self._fleet.deletion(str(name))
-        if self._fleet.find(str(name)) is not None:
+        if str(name) in self._fleet:
             raise already_exists(name)
         check_quota(len(self._fleet.below(parent)), self._quota, parent, "instances")
-        container = self._names.free(name)
+        container = self._ground.names.free(name)
         url = f"{self._urls}/{container}"
-        created = instance_resources.new_instance(name, request.instance, url, self._clock())
+        created = instance_resources.new_instance(name, request.instance, url, self._ground.clock())
         if request.validate_only:
             return await self._answers.operation(parent, as_is(created), created)
         self._fleet.add(container, created)
@@ -102,16 +94,15 @@ class Instances:
         await self._fleet.deletion(str(name))
         instance = self._existing(name)
         check_etag(instance, request.etag)
-        gone = instance_resources.being_deleted(instance, self._clock())
+        gone = resources.being_deleted(instance, self._ground.clock())
         if request.validate_only:
             return await self._answers.operation(name.parent, as_is(gone), gone)
         return await self._answers.operation(name.parent, outcome(self._fleet.begin_deletion(gone)), gone)
 
     def _existing(self, name: InstanceName) -> types.Instance:
-        instance = self._fleet.find(str(name))
-        if instance is None:
+        if str(name) not in self._fleet:
             raise not_found(name)
-        return instance
+        return self._fleet.shown(str(name))
 
     def _living(self, name: InstanceName, etag: str) -> types.Instance:
         """One to start or stop. Raises FailedPrecondition: it is being deleted."""

@@ -9,12 +9,12 @@ from google.cloud.run_v2 import types
 from google.longrunning import operations_pb2
 
 from infra.emulators.rpc import Method, service
-from infra.emulators.run import job_resources
+from infra.emulators.run import execution_resources, job_resources, resources
 from infra.emulators.run.answers import Answers, already_exists, as_is, check_etag, check_quota, not_found, outcome
 from infra.emulators.run.batch import Batch
 from infra.emulators.run.job_rules import check_execution_template, check_job, check_job_id, check_overrides
 from infra.emulators.run.names import JobName, Location
-from infra.emulators.run.paging import page
+from infra.emulators.run.paging import listed
 from infra.emulators.run.rules import violation
 
 
@@ -45,12 +45,8 @@ class Jobs:
         return self._existing(JobName.parse(request.name, "GetJobRequest.name"))
 
     async def _list(self, request: types.ListJobsRequest) -> types.ListJobsResponse:
-        """Of deleted jobs there are only those whose deletion is under way."""
-        parent = Location.parse(request.parent, "ListJobsRequest.parent")
-        jobs = {name: job for name in self._batch.jobs(parent) if (job := self._batch.job(name))}
-        names = [name for name, job in jobs.items() if request.show_deleted or not job.delete_time]
-        chosen, token = page(names, request.page_size, request.page_token, "ListJobsRequest")
-        return types.ListJobsResponse(jobs=[jobs[name] for name in chosen], next_page_token=token)
+        jobs, token = listed(self._batch.jobs(Location.parse(request.parent, "ListJobsRequest.parent")), request)
+        return types.ListJobsResponse(jobs=jobs, next_page_token=token)
 
     async def _create(self, request: types.CreateJobRequest) -> operations_pb2.Operation:
         parent = Location.parse(request.parent, "CreateJobRequest.parent")
@@ -65,7 +61,7 @@ class Jobs:
         return await self._create_valid(name, request.job, request.validate_only)
 
     async def _create_valid(self, name: JobName, asked: types.Job, validate_only: bool) -> operations_pb2.Operation:
-        check_quota(len(self._batch.jobs(name.parent)), self._quota, name.parent, "jobs")
+        check_quota(len([*self._batch.jobs(name.parent)]), self._quota, name.parent, "jobs")
         return await self._put(name, job_resources.new_job(name, asked, self._clock()), None, validate_only)
 
     async def _update(self, request: types.UpdateJobRequest) -> operations_pb2.Operation:
@@ -108,7 +104,7 @@ class Jobs:
         template = job_resources.overridden(job.template, request.overrides)
         check_execution_template(template, "RunJobRequest.overrides")
         if request.validate_only:
-            would_be = job_resources.new_execution(job, template, "", self._clock())
+            would_be = execution_resources.new_execution(job, template, "", self._clock())
             return await self._answers.operation(name.parent, as_is(would_be), would_be)
         execution = self._batch.begin(job, template)
         await self._batch.keep(execution)
@@ -119,7 +115,7 @@ class Jobs:
         await self._batch.deletion(str(name))
         job = self._existing(name)
         check_etag(job, request.etag)
-        gone = job_resources.being_deleted(job, self._clock())
+        gone = resources.being_deleted(job, self._clock())
         if request.validate_only:
             return await self._answers.operation(name.parent, as_is(gone), gone)
         return await self._answers.operation(name.parent, outcome(self._batch.begin_deletion_of_job(gone)), gone)

@@ -2,8 +2,12 @@
 
 import base64
 import binascii
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from google.api_core.exceptions import InvalidArgument
+
+R = TypeVar("R", bound=Any)
 
 PAGE_SIZE = 1000  # at most, and when none is asked for
 
@@ -21,3 +25,13 @@ def page(names: list[str], size: int, token: str, request: str) -> tuple[list[st
     chosen = rest[:wanted]
     more = len(rest) > wanted
     return chosen, base64.urlsafe_b64encode(chosen[-1].encode()).decode() if more else ""
+
+
+def listed(resources: Iterable[R], request: Any) -> tuple[list[R], str]:
+    """The page that a list request asks for, and the token of the next.
+
+    Of deleted resources there are only those whose deletion is under way, and they are for who asks for them.
+    """
+    found = {resource.name: resource for resource in resources if request.show_deleted or not resource.delete_time}
+    chosen, token = page(list(found), request.page_size, request.page_token, type(request).__name__)
+    return [found[name] for name in chosen], token

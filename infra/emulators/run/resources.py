@@ -22,6 +22,13 @@ CREATOR = "emulator@onmemos.dev"
 FACTS = "onmemos.dev/"  # annotations of the sandbox: isolation, egress, limits
 LETTERS = "bcdfghjklmnpqrstvwxz0123456789"  # of suffixes: no vowels, no words
 
+# What has a condition of its own beside that of the whole.
+_PARTS: Mapping[Any, tuple[str, ...]] = {
+    types.Service: ("RoutesReady", "ConfigurationsReady"),
+    types.Instance: ("RoutesReady", "ContainerReady"),
+    types.Job: ("ResourcesAvailable",),
+}
+
 R = TypeVar("R", types.Service, types.Instance, types.Job)
 
 
@@ -69,15 +76,38 @@ def new_suffix(length: int) -> str:
     return "".join(secrets.choice(LETTERS) for _ in range(length))
 
 
+def reconciling(resource: R, message: str, reason: int, now: datetime.datetime) -> R:
+    changed = with_conditions(resource, State.CONDITION_RECONCILING, message, reason, now)
+    changed.reconciling = True
+    return changed
+
+
+def failed(resource: R, message: str, now: datetime.datetime, *, trying_again: bool) -> R:
+    """Not ready, and not for a moment only. `trying_again` says whether the system still works at it."""
+    reason = Reason.REVISION_FAILED if isinstance(resource, types.Service) else Reason.UNKNOWN
+    changed = with_conditions(resource, State.CONDITION_FAILED, message, reason, now)
+    changed.reconciling = trying_again
+    return changed
+
+
+def ready(resource: R, now: datetime.datetime) -> R:
+    changed = with_conditions(resource, State.CONDITION_SUCCEEDED, "", None, now)
+    changed.observed_generation = changed.generation
+    return changed
+
+
+def being_deleted(resource: R, now: datetime.datetime) -> R:
+    """Gone for good when its containers are: Cloud Run keeps nothing deleted that could come back."""
+    changed = reconciling(resource, "Deleting.", Reason.WAITING_FOR_OPERATION, now)
+    changed.delete_time = now
+    changed.expire_time = now
+    return changed
+
+
 def with_conditions(
-    resource: R,
-    state: int,
-    message: str,
-    reason: int | None,
-    now: datetime.datetime,
-    parts: Iterable[str],
+    resource: R, state: int, message: str, reason: int | None, now: datetime.datetime, severity: int | None = None
 ) -> R:
-    """Its terminal condition, and the same for each of its `parts`."""
+    """Its terminal condition, and the same for each of its parts; reconciling no more. A failure is an ERROR."""
     changed = type(resource)(resource)
     since = now
     if changed.terminal_condition.state == state and changed.terminal_condition.last_transition_time:
@@ -85,15 +115,15 @@ def with_conditions(
     condition = types.Condition(type_="Ready", state=state, message=message, last_transition_time=since)
     if reason is not None:
         condition.reason = types.Condition.CommonReason(reason)
-    if state == State.CONDITION_FAILED:
-        condition.severity = Severity.ERROR
+    if severity is not None or state == State.CONDITION_FAILED:
+        condition.severity = types.Condition.Severity(severity or Severity.ERROR)
     changed.terminal_condition = condition
     changed.conditions = []
-    for kind in parts:
+    for kind in _PARTS[type(resource)]:
         part = types.Condition(condition)
         part.type_ = kind
         changed.conditions.append(part)
-    changed.reconciling = state == State.CONDITION_RECONCILING
+    changed.reconciling = False
     return changed
 
 
@@ -105,14 +135,6 @@ def with_facts(resource: R, facts: Mapping[str, str]) -> R:
     for key, value in facts.items():
         shown.annotations[f"{FACTS}{key}"] = value
     return shown
-
-
-def deleted(resource: R, now: datetime.datetime) -> R:
-    """Gone for good when its containers are: Cloud Run keeps nothing deleted that could come back."""
-    changed = type(resource)(resource)
-    changed.delete_time = now
-    changed.expire_time = now
-    return changed
 
 
 def id_of(name: str) -> str:

@@ -9,7 +9,7 @@ from google.cloud.run_v2 import types
 from infra.emulators.rpc import Method, service
 from infra.emulators.run.fleet import Stored
 from infra.emulators.run.names import Location, ServiceName, parse_revision
-from infra.emulators.run.paging import page
+from infra.emulators.run.paging import listed
 
 
 class Revisions:
@@ -45,6 +45,5 @@ class Revisions:
         else:
             name = ServiceName.parse(request.parent, field)
             services = [stored] if (stored := self._services.get(str(name))) else []
-        revisions = {name: revision for stored in services for name, revision in stored.revisions.items()}
-        chosen, token = page(list(revisions), request.page_size, request.page_token, "ListRevisionsRequest")
-        return types.ListRevisionsResponse(revisions=[revisions[name] for name in chosen], next_page_token=token)
+        revisions, token = listed((revision for stored in services for revision in stored.revisions.values()), request)
+        return types.ListRevisionsResponse(revisions=revisions, next_page_token=token)

@@ -1,8 +1,5 @@
 """google.cloud.run.v2.Services: requests checked as the real service does, and answered with operations."""
 
-import datetime
-from collections.abc import Callable
-
 import grpc
 from google.api_core import exceptions
 from google.cloud.run_v2 import types
@@ -10,12 +7,12 @@ from google.longrunning import operations_pb2
 from google.protobuf import field_mask_pb2
 
 from infra.emulators.rpc import Method, service
-from infra.emulators.run import service_resources
+from infra.emulators.run import resources, service_resources
 from infra.emulators.run.answers import Answers, already_exists, as_is, check_etag, check_quota, not_found, outcome
-from infra.emulators.run.container_names import ContainerNames
 from infra.emulators.run.fleet import Fleet, Stored, is_deleted
+from infra.emulators.run.ground import Ground
 from infra.emulators.run.names import Location, ServiceName
-from infra.emulators.run.paging import page
+from infra.emulators.run.paging import listed
 from infra.emulators.run.rules import violation
 from infra.emulators.run.service_rules import check_service, check_service_id
 
@@ -27,18 +24,16 @@ class Services:
         self,
         fleet: Fleet,
         answers: Answers,
-        names: ContainerNames,
+        ground: Ground,
         *,
         urls: str,
         quota: int,
-        clock: Callable[[], datetime.datetime],
     ) -> None:
         self._fleet = fleet
         self._answers = answers
-        self._names = names
+        self._ground = ground
         self._urls = urls
         self._quota = quota
-        self._clock = clock
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         operation = operations_pb2.Operation
@@ -61,11 +56,9 @@ class Services:
         return self._fleet.shown(str(name))
 
     async def _list(self, request: types.ListServicesRequest) -> types.ListServicesResponse:
-        """Of deleted services there are only those whose deletion is under way."""
-        parent = Location.parse(request.parent, "ListServicesRequest.parent")
-        names = [s.service.name for s in self._fleet.below(parent) if request.show_deleted or not is_deleted(s)]
-        chosen, token = page(names, request.page_size, request.page_token, "ListServicesRequest")
-        return types.ListServicesResponse(services=[self._fleet.shown(name) for name in chosen], next_page_token=token)
+        names = self._fleet.below(Location.parse(request.parent, "ListServicesRequest.parent"))
+        services, token = listed(map(self._fleet.shown, names), request)
+        return types.ListServicesResponse(services=services, next_page_token=token)
 
     async def _create(self, request: types.CreateServiceRequest) -> operations_pb2.Operation:
         parent = Location.parse(request.parent, "CreateServiceRequest.parent")
@@ -83,8 +76,8 @@ class Services:
         self, name: ServiceName, asked: types.Service, validate_only: bool
     ) -> operations_pb2.Operation:
         check_quota(len(self._fleet.below(name.parent)), self._quota, name.parent, "services")
-        container = self._names.free(name)
-        created = service_resources.new_service(name, asked, f"{self._urls}/{container}", self._clock())
+        container = self._ground.names.free(name)
+        created = service_resources.new_service(name, asked, f"{self._urls}/{container}", self._ground.clock())
         if validate_only:
             return await self._answers.operation(name.parent, as_is(created), created)
         revision = self._fleet.add(container, created)
@@ -104,7 +97,7 @@ class Services:
         _check_mask(paths)
         wanted = service_resources.merged_service(stored.service, request.service, paths)
         check_service(wanted, name.id, "UpdateServiceRequest.service")
-        updated = service_resources.updated_service(stored.service, wanted, self._clock())
+        updated = service_resources.updated_service(stored.service, wanted, self._ground.clock())
         rolls_out = not service_resources.same_template(updated, stored.service)
         if rolls_out and name.revision(updated.template.revision) in stored.revisions:
             raise exceptions.AlreadyExists(
@@ -122,7 +115,7 @@ class Services:
         await self._fleet.deletion(str(name))
         stored = self._existing(name)
         check_etag(stored.service, request.etag)
-        deleted = service_resources.being_deleted(stored.service, self._clock())
+        deleted = resources.being_deleted(stored.service, self._ground.clock())
         if request.validate_only:
             return await self._answers.operation(name.parent, as_is(deleted), deleted)
         return await self._answers.operation(name.parent, outcome(self._fleet.begin_deletion(deleted)), deleted)

@@ -11,18 +11,16 @@ from infra.emulators.run.container_rules import DEFAULT_CONCURRENCY, DEFAULT_POR
 from infra.emulators.run.names import ServiceName
 from infra.emulators.run.resources import (
     CREATOR,
-    Reason,
     Severity,
     State,
     copy_fields,
-    deleted,
     id_of,
     merged,
     modified,
     new_etag,
     new_suffix,
+    ready,
     same,
-    with_conditions,
 )
 
 _RevisionReason: Any = types.Condition.RevisionReason
@@ -51,7 +49,6 @@ _SETTABLE = [
     "custom_audiences",
     "build_config",
 ]
-_PARTS = ("RoutesReady", "ConfigurationsReady")
 
 
 def new_service(name: ServiceName, asked: types.Service, uri: str, now: datetime.datetime) -> types.Service:
@@ -120,21 +117,9 @@ _OF_THE_TEMPLATE = [
 ]
 
 
-def reconciling(service: types.Service, message: str, reason: int, now: datetime.datetime) -> types.Service:
-    return with_conditions(service, State.CONDITION_RECONCILING, message, reason, now, _PARTS)
-
-
-def failed(service: types.Service, message: str, now: datetime.datetime, *, trying_again: bool) -> types.Service:
-    """Not ready, and not for a moment only. `trying_again` says whether the system still works at it."""
-    service = with_conditions(service, State.CONDITION_FAILED, message, Reason.REVISION_FAILED, now, _PARTS)
-    service.reconciling = trying_again
-    return service
-
-
-def ready(service: types.Service, now: datetime.datetime) -> types.Service:
-    """Its latest revision serves."""
-    service = with_conditions(service, State.CONDITION_SUCCEEDED, "", None, now, _PARTS)
-    service.observed_generation = service.generation
+def serving(service: types.Service, now: datetime.datetime) -> types.Service:
+    """Ready: its latest revision serves."""
+    service = ready(service, now)
     service.latest_ready_revision = service.latest_created_revision
     revision_id = id_of(service.latest_ready_revision)
     service.traffic_statuses = [
@@ -154,10 +139,6 @@ def revision_condition(revision: types.Revision, state: int, message: str, now: 
     copied.reconciling = state in {State.CONDITION_PENDING, State.CONDITION_RECONCILING}
     copied.update_time = now
     return copied
-
-
-def being_deleted(service: types.Service, now: datetime.datetime) -> types.Service:
-    return deleted(reconciling(service, "Deleting.", Reason.WAITING_FOR_OPERATION, now), now)
 
 
 def _with_defaults(service: types.Service) -> types.Service:
