@@ -14,6 +14,7 @@ from shared.providers.cloud_run import CloudRun
 from shared.providers.cloud_run_api import CloudRunSettings, Mode
 from shared.providers.workstations import Workstations, WorkstationsSettings
 from tests.contract.cloud_run_rig import Rig, cloud_run
+from tests.contract.gke_rig import POOL, POOL_NAMESPACE, gke
 from tests.contract.workstations_rig import CLUSTER, workstations
 from tests.fakes import MemoryProvider
 
@@ -47,11 +48,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     shutil.rmtree(sockets, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "cloud_run", "cloud_run_instance", "workstations"])
+@pytest.fixture(params=["memory", "cloud_run", "cloud_run_instance", "workstations", "gke", "gke_warm"])
 async def stand(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[Stand]:
     if request.param == "memory":
         fake = MemoryProvider()
         yield Stand(fake, lambda: not fake.made, rig.buckets)
+    elif request.param in ("gke", "gke_warm"):
+        warm_pool = f"{POOL_NAMESPACE}/{POOL}" if request.param == "gke_warm" else ""
+        with tempfile.TemporaryDirectory(prefix="om-") as sockets:
+            async with gke(rig.buckets.parent, Path(sockets), warm_pool=warm_pool) as kubernetes:
+                yield Stand(kubernetes.provider, kubernetes.is_empty, rig.buckets)
     elif request.param == "workstations":
         with tempfile.TemporaryDirectory(prefix="om-") as sockets:
             async with workstations(rig.buckets.parent, Path(sockets)) as ws:

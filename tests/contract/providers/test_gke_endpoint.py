@@ -63,7 +63,7 @@ async def test_a_cluster_without_a_dns_endpoint_says_what_is_wanted(api: Contain
 async def test_a_refusal_is_told_in_googles_words_and_asked_again(api: ContainerApi) -> None:
     good, api.body, api.status = api.body, {"error": {"message": "Permission denied on c"}}, 403
     cluster = GkeCluster(NAME, token, container_api=api.url)
-    with pytest.raises(ProviderUnavailable, match="403 .*Permission denied on c"):
+    with pytest.raises(ProviderUnavailable, match=r"403 .*Permission denied on c"):
         await cluster.server()
     api.body, api.status = good, 200
     assert (await cluster.server()).url == "https://gke-1.gke.goog"
