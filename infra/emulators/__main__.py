@@ -4,8 +4,11 @@ the workstations' hosts, on an HTTP port each.
 With --storage-server it also stands in front of fake-gcs-server, so that what sessions write in a bucket is an object
 at once. An NFS share is a folder, <state>/filestore/<server>/<share>: made when it is first mounted, and kept.
 
-Prints one line of JSON when it is ready, {"grpc": "127.0.0.1:PORT", "http": …, "workstations": …}, and ends when it
-gets SIGTERM or SIGINT, or when its standard input ends: with the process that holds the other end of the pipe.
+The Kubernetes API is served over TLS, which kubectl wants; --kubeconfig is written before the line below.
+
+Prints one line of JSON when it is ready, {"grpc": "127.0.0.1:PORT", "http": …, "workstations": …, "kubernetes": …},
+and ends when it gets SIGTERM or SIGINT, or when its standard input ends: with the process that holds the other end of
+the pipe.
 """
 
 import argparse
@@ -27,9 +30,11 @@ import grpc.aio
 from infra.emulators.buckets.front import Front
 from infra.emulators.jsonlog import JsonFormatter
 from infra.emulators.jwks import HttpServer, JwksServer
+from infra.emulators.kubernetes import Kubernetes
 from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
 from infra.emulators.run.cloud_run import SERVICES_PER_REGION, CloudRun
+from infra.emulators.run.specs import Folders
 from infra.emulators.tasks import CloudTasks
 from infra.emulators.workstations.front import SERVER as HOSTS_SERVER
 from infra.emulators.workstations.front import Front as WorkstationsFront
@@ -69,6 +74,9 @@ class Options:
     storage_server: str
     workstations_port: int
     workstations_per_region: int
+    kubernetes_port: int
+    kubeconfig: Path | None
+    agent_sandbox: bool
 
 
 def parse(arguments: list[str]) -> Options:
@@ -101,6 +109,11 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument(
         "--workstations-per-region", type=int, default=WORKSTATIONS_PER_REGION, help="quota of workstations"
     )
+    parser.add_argument("--kubernetes-port", type=int, default=0, help="of the Kubernetes API, TLS; 0: any free one")
+    parser.add_argument(
+        "--kubeconfig", type=Path, help="where to write what kubectl and clients need (default: STATE/kubeconfig)"
+    )
+    parser.add_argument("--agent-sandbox", action="store_true", help="the cluster has Agent Sandbox")
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -111,6 +124,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         served = bool(options.storage_server)
         storage = stack.enter_context(_listen(options.storage_port, "--storage-port")) if served else None
         hosts = stack.enter_context(_listen(options.workstations_port, "--workstations-port"))
+        api = stack.enter_context(_listen(options.kubernetes_port, "--kubernetes-port"))
         server, grpc_port = _grpc_server(options.grpc_port)
         for folder in (options.state, options.sockets, options.buckets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -155,6 +169,18 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         doors = WorkstationsFront(workstations, options.sockets)
         stack.push_async_callback(doors.close)
         await stack.enter_async_context(HttpServer(doors, hosts, **HOSTS_SERVER))
+        kubernetes = await stack.enter_async_context(
+            Kubernetes(
+                options.state / "kubernetes" / "objects.sqlite",
+                runtime=runtime,
+                folders=Folders(options.buckets, options.state / "filestore", options.state / "kubernetes" / "volumes"),
+                agent_sandbox=options.agent_sandbox,
+            )
+        )
+        await stack.enter_async_context(HttpServer(kubernetes.app, api, **kubernetes.server_options))
+        stack.callback(kubernetes.stop_streams)  # the server waits for its answers
+        kubeconfig = options.kubeconfig or options.state / "kubeconfig"
+        kubernetes.write_kubeconfig(kubeconfig, f"https://{HOST}:{api.getsockname()[1]}")
         if storage is not None:
             front = Front(options.buckets, options.storage_server)
             stack.push_async_callback(front.close)
@@ -163,6 +189,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
             "grpc": f"{HOST}:{grpc_port}",
             "http": f"{HOST}:{listener.getsockname()[1]}",
             "workstations": f"{HOST}:{hosts.getsockname()[1]}",
+            "kubernetes": f"{HOST}:{api.getsockname()[1]}",
             "sandbox": dict(runtime.facts),
         }
         sys.stdout.write(json.dumps(ready) + "\n")
