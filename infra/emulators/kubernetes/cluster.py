@@ -1,6 +1,5 @@
 """The cluster as one thing to open and close: objects, API server, node, controllers."""
 
-import asyncio
 import contextlib
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,17 +11,18 @@ from starlette.types import ASGIApp
 from infra.emulators.kubernetes import kinds
 from infra.emulators.kubernetes.admission import Admission
 from infra.emulators.kubernetes.app import ApiServer
-from infra.emulators.kubernetes.certificates import Certificates
+from infra.emulators.kubernetes.certificates import Certificates, write_private
 from infra.emulators.kubernetes.history import WINDOW
+from infra.emulators.kubernetes.identity import kept_token
 from infra.emulators.kubernetes.kubeconfig import kubeconfig
 from infra.emulators.kubernetes.node import Node
 from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.podaccess import PodAccess
 from infra.emulators.kubernetes.quota import QuotaStatus
-from infra.emulators.kubernetes.schemas import definitions
 from infra.emulators.kubernetes.statuses import AlreadyExists
 from infra.emulators.run.specs import Folders
 from infra.sandbox.spec import Runtime
+from shared.websocket_server import SERVER
 
 # What every cluster begins with.
 _FIRST: Final[tuple[tuple[kinds.Kind, dict[str, Any]], ...]] = (
@@ -61,7 +61,9 @@ _FIRST: Final[tuple[tuple[kinds.Kind, dict[str, Any]], ...]] = (
 
 
 class Kubernetes:
-    """`path` keeps the objects. `runtime` None: an API server alone, whose Pods stay pending. `folders` holds what Pods
+    """`path` keeps the objects; `token` is the administrator's ("": one that is made once and kept beside `path`).
+
+    `runtime` None: an API server alone, whose Pods stay pending. `folders` holds what Pods
     mount: buckets, NFS shares, and their own volumes.
 
     `agent_sandbox`: with the CustomResourceDefinitions of Agent Sandbox, and their controller.
@@ -71,7 +73,7 @@ class Kubernetes:
         self,
         path: Path,
         *,
-        token: str,
+        token: str = "",
         runtime: Runtime | None = None,
         folders: Folders | None = None,
         agent_sandbox: bool = False,
@@ -80,9 +82,9 @@ class Kubernetes:
         self._admission = Admission()
         self.objects = Objects(path, rules=self._admission, window=window)
         self._admission.attach(self.objects)
-        self._server = ApiServer(self.objects, token=token)
+        self._token = token or kept_token(path.parent / "token")
+        self._server = ApiServer(self.objects, token=self._token)
         self.certificates = Certificates(path.parent / "certificates")
-        self._token = token
         self._path = path
         self._runtime = runtime
         self._folders = folders or Folders(path.parent / "buckets", path.parent / "filestore", path.parent / "scratch")
@@ -99,18 +101,21 @@ class Kubernetes:
         return {
             "ssl_certfile": str(self.certificates.certificate),
             "ssl_keyfile": str(self.certificates.key),
-            "ws": "websockets-sansio",
-            "ws_per_message_deflate": False,
+            **SERVER,
+            "ws_max_size": 16 << 20,  # a Pod decides about what it is sent
         }
 
     def kubeconfig(self, url: str) -> str:
         """The administrator's."""
         return kubeconfig(url, self._token, authority=self.certificates.authority_pem)
 
+    def write_kubeconfig(self, path: Path, url: str) -> None:
+        """For the owner of this process only."""
+        write_private(path, self.kubeconfig(url).encode())
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.callback(self.objects.close)
-            await asyncio.to_thread(definitions)  # slow to import, and every request needs them
             for kind, obj in _FIRST:
                 await self._ensure(kind, obj)
             if self._agent_sandbox:  # imported by those who use it only
@@ -140,7 +145,14 @@ class Kubernetes:
 
     async def _open_node(self, stack: AsyncExitStack, runtime: Runtime) -> None:
         state = self._path.with_suffix(".node")
-        node = Node(self.objects, runtime, state=state, folders=self._folders, token=self._server.account_token)
+        node = Node(
+            self.objects,
+            runtime,
+            state=state,
+            folders=self._folders,
+            token=self._server.account_token,
+            certificate=self.certificates.authority_pem,
+        )
         await stack.enter_async_context(node)
         await stack.enter_async_context(PodAccess(self.objects, node.kubelet, self._server))
 
