@@ -5,7 +5,18 @@ from decimal import Decimal
 import pytest
 from google.api_core.exceptions import InvalidArgument
 
-from infra.emulators.run.names import Location, ServiceName, parse_revision
+from infra.emulators.run.container_names import ContainerNames
+from infra.emulators.run.names import (
+    InstanceName,
+    JobName,
+    Location,
+    ServiceName,
+    parse_execution,
+    parse_revision,
+    parse_task,
+    prefix_of_executions,
+    prefix_of_tasks,
+)
 from infra.emulators.run.paging import page
 from infra.emulators.run.quantities import parse_quantity
 
@@ -45,6 +56,38 @@ def test_names_of_services_and_revisions_are_taken_apart() -> None:
         ServiceName.parse(f"{PARENT}/services/WS", "name")
     with pytest.raises(InvalidArgument):
         parse_revision(str(name), "name")
+
+
+def test_names_of_jobs_executions_and_tasks_are_taken_apart() -> None:
+    execution = f"{PARENT}/jobs/one/executions/one-abcde"
+    assert parse_execution(execution, "name") == JobName.parse(f"{PARENT}/jobs/one", "name")
+    assert parse_task(f"{execution}/tasks/one-abcde-task10", "name") == execution
+    for wrong in (execution, f"{execution}/tasks/", f"{PARENT}/jobs/-/executions/-/tasks/x", f"{PARENT}/services/one"):
+        with pytest.raises(InvalidArgument, match=r"expected the form '.*/tasks/\{task\}'"):
+            parse_task(wrong, "name")
+
+
+def test_lists_of_executions_and_tasks_take_a_hyphen_for_all() -> None:
+    assert prefix_of_executions(f"{PARENT}/jobs/one", "parent") == f"{PARENT}/jobs/one/executions/"
+    assert prefix_of_executions(f"{PARENT}/jobs/-", "parent") == f"{PARENT}/jobs/"
+    assert prefix_of_tasks(f"{PARENT}/jobs/one/executions/a", "parent") == f"{PARENT}/jobs/one/executions/a/tasks/"
+    assert prefix_of_tasks(f"{PARENT}/jobs/one/executions/-", "parent") == f"{PARENT}/jobs/one/executions/"
+    assert prefix_of_tasks(f"{PARENT}/jobs/-/executions/-", "parent") == f"{PARENT}/jobs/"
+    for wrong in ("projects/p/locations/-/jobs/-", f"{PARENT}/jobs/-/executions/a", PARENT):
+        with pytest.raises(InvalidArgument):
+            prefix_of_tasks(wrong, "parent")
+
+
+def test_a_container_name_is_one_resources_only() -> None:
+    names, parent = ContainerNames(), Location.parse(PARENT, "parent")
+    service, instance = parent.service("ws"), parent.instance("ws")
+    assert isinstance(instance, InstanceName)
+    names.take(names.free(service), str(service))
+    other = names.free(instance)
+    assert other.startswith("ws-")
+    assert (names.owner("ws"), names.owner(other)) == (str(service), "")
+    names.give_back("ws")
+    assert names.free(instance) == "ws"
 
 
 @pytest.mark.parametrize(
