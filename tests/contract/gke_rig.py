@@ -35,7 +35,7 @@ from tests.fakes import a_session
 
 KUBECONFIG = os.environ.get("ONMEMOS_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("ONMEMOS_TEST_IMAGE", "")
-PATIENCE_S = 3.0  # for Pods in trouble: no node is added here
+PATIENCE_S = 1.0  # for Pods in trouble: no node is added here
 POOL_NAMESPACE, POOL = "warm", "pool-python"
 EXTENSIONS = "extensions.agents.x-k8s.io/v1beta1"
 KINDS = (
@@ -73,10 +73,16 @@ class GkeRig:
     emulator: Cluster | None = None
     runtime: SocketRuntime | None = None
     why_no_pods: str = ""
+    has_nodes: bool = True
     tls: ssl.SSLContext | bool = True
 
     def session(self, **changes: Any) -> Session:
         return a_session(**{"tenant": self.tenant, "image": IMAGE or a_session().image, **changes})
+
+    def needs_nodes(self) -> None:
+        """Skip the test where nothing schedules or starts Pods."""
+        if not self.has_nodes:
+            pytest.skip(self.why_no_pods)
 
     async def created(self, session: Session, env: dict[str, str] | None = None, bucket: str = "bucket-1") -> Workspace:
         """A workspace that runs; where none can, the test is skipped."""
@@ -86,7 +92,7 @@ class GkeRig:
 
     async def made(self, session: Session, env: dict[str, str] | None = None, bucket: str = "bucket-1") -> Object:
         """The Pod of a session, which need not run."""
-        creating = asyncio.create_task(self.provider.create(session, env or {}, bucket))
+        creating = asyncio.create_task(Gke.create(self.provider, session, env or {}, bucket))
         try:
             return await self.until(session, lambda pod: True, creating)
         finally:
@@ -200,7 +206,17 @@ async def _theirs(settings: dict[str, Any]) -> AsyncIterator[GkeRig]:
         if not nodes:
             accounts = asyncio.create_task(_make_accounts(http, tenant))
             stack.callback(accounts.cancel)
-        yield GkeRig(provider, wanted, Path(KUBECONFIG), http, api, tenant, why_no_pods=provider.why_no_pods, tls=tls)
+        yield GkeRig(
+            provider,
+            wanted,
+            Path(KUBECONFIG),
+            http,
+            api,
+            tenant,
+            why_no_pods=provider.why_no_pods,
+            has_nodes=bool(nodes),
+            tls=tls,
+        )
 
 
 async def _namespaces(http: httpx.AsyncClient, tenant: str) -> list[str]:
