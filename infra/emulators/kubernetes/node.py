@@ -55,6 +55,7 @@ class Node:
         }
         self._recorder = Recorder(objects, _now)
         self._certificate = certificate
+        self.logs = state / "logs"
         self._claims = state / "volumes"
         volumes = Volumes(objects, folders, self._claims, self._allocatable, token)
         self._parts = NodeParts(
@@ -62,7 +63,7 @@ class Node:
             runtime=runtime,
             recorder=self._recorder,
             volumes=volumes,
-            logs=state / "logs",
+            logs=self.logs,
             allocatable=self._allocatable,
             now=_now,
             first_backoff_s=first_backoff_s,

@@ -6,7 +6,7 @@ A file that has become too large is put aside; as on a real node, only the newes
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,7 +137,7 @@ class LogOptions:
     stream: str = ""
 
 
-async def read_log(path: Path, options: LogOptions, live: LogFile | None) -> AsyncIterator[bytes]:
+async def read_log(path: Path, options: LogOptions, live: LogFile | None) -> AsyncGenerator[bytes, None]:
     """The log as `kubectl logs` shows it. `live` is who writes it, if anybody still does."""
     left = options.limit_bytes
     lines = _Lines(options)
