@@ -154,7 +154,7 @@ class Kubernetes:
             certificate=self.certificates.authority_pem,
         )
         await stack.enter_async_context(node)
-        await stack.enter_async_context(PodAccess(self.objects, node.kubelet, self._server))
+        await stack.enter_async_context(PodAccess(self.objects, node.kubelet, node.logs, self._server))
 
     async def _ensure(self, kind: kinds.Kind, obj: dict[str, Any]) -> None:
         with contextlib.suppress(AlreadyExists):
