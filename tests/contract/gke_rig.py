@@ -94,7 +94,7 @@ class GkeRig:
         """The Pod of a session, which need not run."""
         creating = asyncio.create_task(Gke.create(self.provider, session, env or {}, bucket))
         try:
-            return await self.until(session, lambda pod: True, creating)
+            return await self.until(session, lambda pod: "deletionTimestamp" not in pod["metadata"], creating)
         finally:
             creating.cancel()
             await asyncio.gather(creating, return_exceptions=True)
