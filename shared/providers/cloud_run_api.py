@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 from google.api_core.retry import if_exception_type
 from google.api_core.retry_async import AsyncRetry
+from google.longrunning import operations_pb2
 
 from shared.cloud import reason, unavailable
 from shared.errors import OnMemOSError, ProvisioningFailed, QuotaExceeded
+
+if TYPE_CHECKING:
+    from google.api_core.operation_async import AsyncOperation
 
 SESSION_LABEL = "onmemos-session"
 CALL_TIMEOUT_S = 30.0
@@ -56,6 +60,19 @@ def call_options(patience_s: float) -> dict[str, Any]:
     blips = if_exception_type(exceptions.ServiceUnavailable)
     retry = AsyncRetry(blips, initial=0.1, maximum=2.0, timeout=patience_s)
     return {"timeout": CALL_TIMEOUT_S, "retry": retry}
+
+
+async def finished(operation: "AsyncOperation", timeout_s: float) -> Any:
+    """What an operation comes to; one that lasts too long is DeadlineExceeded.
+
+    Its failure is raised as that of a call would be: the client gives all of them one class, and the code beside.
+    """
+    try:
+        return await operation.result(timeout=timeout_s)
+    except exceptions.GoogleAPICallError as exc:
+        if isinstance(exc.response, operations_pb2.Operation):
+            raise exceptions.from_grpc_status(exc.response.error.code, exc.message) from exc
+        raise
 
 
 def translated(exc: exceptions.GoogleAPIError, what: str = "workspace") -> OnMemOSError:

@@ -14,7 +14,7 @@ from shared.cloud import unavailable
 from shared.errors import ProviderUnavailable
 from shared.models import Session
 from shared.providers.base import Condition, Health, Workspace
-from shared.providers.cloud_run_api import SESSION_LABEL, CloudRunSettings, Mode, call_options, translated
+from shared.providers.cloud_run_api import SESSION_LABEL, CloudRunSettings, Mode, call_options, finished, translated
 
 if TYPE_CHECKING:
     from google.api_core.operation_async import AsyncOperation
@@ -140,9 +140,8 @@ class Kind(ABC, Generic[R]):
         raise ProviderUnavailable(f"Cloud Run {self.mode} {resource_id} was not ready after {READY_TIMEOUT_S:g} s")
 
     async def _finished(self, call: Any) -> R:
-        """A failed operation raises its own error; one that lasts too long, DeadlineExceeded."""
-        operation: AsyncOperation = await call
-        resource: R = await operation.result(timeout=READY_TIMEOUT_S)
+        """The resource as the operation leaves it that the call begins."""
+        resource: R = await finished(await call, READY_TIMEOUT_S)
         return resource
 
     async def _end(self, call: Any) -> None:

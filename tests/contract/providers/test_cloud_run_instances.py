@@ -1,16 +1,21 @@
 """What only the Cloud Run provider's instance mode does: stop and start, and what the mode before it has left."""
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from google.api_core import exceptions
+from google.longrunning import operations_pb2
+from google.rpc import code_pb2, status_pb2
 
-from shared.errors import ProvisioningFailed, QuotaExceeded
+from shared.errors import ProviderUnavailable, ProvisioningFailed, QuotaExceeded
 from shared.models import Filestore, Resources, Storage
 from shared.providers.base import Health
 from shared.providers.cloud_run import CloudRun
 from shared.providers.cloud_run_api import Mode
-from tests.contract.cloud_run_rig import PARENT, Rig, an_instance
+from tests.contract.cloud_run_rig import PARENT, Rig, an_instance, cloud_run
 from tests.contract.providers.conftest import cloud_run_provider
 from tests.fakes import a_session
 
@@ -123,12 +128,34 @@ async def test_an_instance_whose_container_is_down_is_not_ready(instances: Cloud
     assert "exited with code 0" in condition.reason
 
 
-async def test_an_exhausted_quota_is_said(instances: CloudRun, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refused(*_: object, **__: object) -> None:
-        raise exceptions.ResourceExhausted("Quota exceeded: 1000 instances")
+async def test_an_exhausted_quota_is_said(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="om-") as sockets:
+        async with cloud_run(tmp_path, Path(sockets), instances_per_region=0) as rig:
+            with pytest.raises(QuotaExceeded, match="0 instances of 0"):
+                await cloud_run_provider(rig, Mode.INSTANCE).create(SESSION, ENV, BUCKET)
 
-    monkeypatch.setattr(rig.instances, "create_instance", refused)
-    with pytest.raises(QuotaExceeded, match="1000 instances"):
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (code_pb2.RESOURCE_EXHAUSTED, QuotaExceeded),
+        (code_pb2.ABORTED, ProviderUnavailable),
+        (code_pb2.FAILED_PRECONDITION, ProvisioningFailed),
+    ],
+)
+async def test_an_operation_fails_as_a_call_would(
+    code: int, error: type[Exception], instances: CloudRun, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failed:
+        async def result(self, timeout: float) -> NoReturn:
+            operation = operations_pb2.Operation(done=True, error=status_pb2.Status(code=code, message="not today"))
+            raise exceptions.GoogleAPICallError("not today", errors=(operation.error,), response=operation)
+
+    async def create(*_: object, **__: object) -> Failed:
+        return Failed()
+
+    monkeypatch.setattr(rig.instances, "create_instance", create)
+    with pytest.raises(error, match="not today"):
         await instances.create(SESSION, ENV, BUCKET)
 
 
