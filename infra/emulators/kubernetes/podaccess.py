@@ -9,6 +9,7 @@ from infra.emulators.kubernetes.kubelet import Kubelet
 from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.pod_containers import Logs
 from infra.emulators.kubernetes.podproxy import PodProxy
+from infra.emulators.kubernetes.portforward import PortForward
 from infra.emulators.kubernetes.streaming import Streaming
 
 
@@ -21,6 +22,7 @@ class PodAccess:
         server.subresource("pods", "proxy", self._proxy.pod)
         server.subresource("pods", "exec", streaming.exec)
         server.subresource("pods", "attach", streaming.attach)
+        server.subresource("pods", "portforward", PortForward(kubelet).forward)
         server.subresource("pods", "log", Logs(kubelet, logs).log)
         server.subresource("services", "proxy", self._proxy.service)
         self._stack = AsyncExitStack()
