@@ -102,6 +102,7 @@ class Kubernetes:
             "ssl_certfile": str(self.certificates.certificate),
             "ssl_keyfile": str(self.certificates.key),
             **SERVER,
+            "ws": "infra.emulators.kubernetes.websocket_protocol:Protocol",
             "ws_max_size": 16 << 20,  # a Pod decides about what it is sent
         }
 
