@@ -1,26 +1,25 @@
 """Client of the workspace agent: the Protocol, and HTTP behind it."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
-from shared.errors import InvalidRequest, WorkspaceExhausted, WorkspaceLost, WorkspaceUnreachable
+from shared.agent_way import BROKEN, CONNECT_TIMEOUT_S, NOT_RUN, OK, TICKET_HEADER, Refused, Way, json_of, refusal
+from shared.errors import InvalidRequest, WorkspaceLost, WorkspaceUnreachable
 from shared.models import Command, Execution, ProviderName, Session
 from shared.tickets import Tickets
+from shared.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from shared.providers.base import Address, Provider
 
-CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 EXECUTE_MARGIN_S = 15.0  # for what is not the command: sending, the agent's own grace after a timeout, a large answer
-NOT_RUN = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
-TICKET_HEADER = "X-OnMemOS-Ticket"  # Authorization may be the platform's
-OK, BAD_REQUEST = 200, 400  # the agent's statuses that mean something of their own
+UPKEEP_TIMEOUT = aiohttp.ClientTimeout(total=30.0, sock_connect=CONNECT_TIMEOUT_S)  # freezing may take the agent 10 s
+BAD_REQUEST = 400  # the agent's complaint about a command
 
 
 class Agents(Protocol):
@@ -92,7 +91,7 @@ class HttpAgents:
                 timeout=HEALTH_TIMEOUT,
                 allow_redirects=False,
             ) as response:
-                status, body = response.status, _json(await response.read())
+                status, body = response.status, json_of(await response.read())
         except BROKEN as exc:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
         if status != OK:
@@ -113,7 +112,7 @@ class HttpAgents:
         try:
             async with request as response:
                 status, boot_id = response.status, response.headers.get("X-Boot-Id", "")
-                body = _json(await response.read())
+                body = json_of(await response.read())
         except NOT_RUN as exc:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
         except BROKEN as exc:
@@ -121,6 +120,40 @@ class HttpAgents:
                 f"the connection to the workspace of {session.id} broke while the command ran; it may have run: {exc!r}"
             ) from exc
         return _execution(session, status, body, boot_id)
+
+    async def adopt(self, session: Session, agent_id: str, env: Mapping[str, str]) -> None:
+        await self._say(session, "adopt", {"session_id": session.id, "env": dict(env)}, audience=agent_id)
+
+    async def freeze(self, session: Session, lease_s: float) -> int:
+        return int((await self._say(session, "freeze", {"lease_s": lease_s}))["processes"])
+
+    async def thaw(self, session: Session) -> None:
+        await self._say(session, "thaw", {})
+
+    async def archive(self, session: Session) -> AsyncIterator[bytes]:
+        async with aclosing(WorkFolder(self.client, await self._way(session)).archive()) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def restore(self, session: Session, restore_id: str, tar: AsyncIterator[bytes]) -> None:
+        boot_id = await self.boot_id(session)
+        await WorkFolder(self.client, await self._way(session)).restore(restore_id, boot_id, tar)
+
+    async def _say(
+        self, session: Session, operation: str, body: Mapping[str, object], audience: str | None = None
+    ) -> dict[str, Any]:
+        way = await self._way(session, audience)
+        try:
+            async with way.asked(self.client, "POST", f"/v1/{operation}", UPKEEP_TIMEOUT, json=body) as response:
+                return json_of(await response.read())
+        except Refused as exc:
+            raise way.refusal(exc) from exc
+
+    async def _way(self, session: Session, audience: str | None = None) -> Way:
+        """`audience`: whom the agent takes itself for, where that is not the session."""
+        address = await self._address(session)
+        ticket = self.tickets.issue(audience or session.id, "upkeep")
+        return Way(session.id, address, {**address.headers, TICKET_HEADER: ticket.token})
 
     async def _address(self, session: Session) -> "Address":
         provider = self.providers.get(session.provider)
@@ -152,19 +185,6 @@ def _execution(session: Session, status: int, body: dict[str, Any], boot_id: str
             duration_ms=body["duration_ms"],
             boot_id=boot_id,
         )
-    detail, code = body.get("detail", ""), body.get("code")
     if status == BAD_REQUEST:
-        raise InvalidRequest(detail, body.get("errors"))
-    if code == WorkspaceExhausted.code:
-        raise WorkspaceExhausted(detail)
-    if code == WorkspaceUnreachable.code:  # said by what stands before the agent, when there was no agent to pass it to
-        raise WorkspaceUnreachable(detail)
-    raise WorkspaceLost(f"the workspace of {session.id} answered {status}: {detail or 'no reason given'}")
-
-
-def _json(raw: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        raise InvalidRequest(body.get("detail", ""), body.get("errors"))
+    raise refusal(session.id, status, body)

@@ -1,36 +1,23 @@
 """A bucket for each session: the Protocol, and Cloud Storage behind it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import requests
 from google.api_core import exceptions
-from google.auth.exceptions import GoogleAuthError
-from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared import names
-from shared.cloud import reason, unavailable
+from shared.cloud import reason
 from shared.errors import ProvisioningFailed
+from shared.objects import CloudObjects, Written, in_thread
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
 
 SESSION_LABEL = "onmemos-session"
-TIMEOUT_S = 30.0
 PATIENCE_S = 20.0  # for the client's own retries, 120 s by default: the step is delivered again anyway
 DELETED_AT_ONCE = 8  # the client keeps ten connections
 PAGE = 1000  # as many as Cloud Storage lists at once: cloud.google.com/storage/docs/json_api/v1/objects/list
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What an object holds now; `crc32c` in base64, as Cloud Storage says it."""
-
-    size_bytes: int
-    crc32c: str
 
 
 class Buckets(Protocol):
@@ -64,27 +51,26 @@ class Buckets(Protocol):
         """Remove an object; one that is gone is not an error."""
 
 
-class CloudStorage:
+class CloudStorage(CloudObjects):
     """The Buckets on Cloud Storage, whose client is synchronous: calls run in threads. `client` is opened once."""
 
     def __init__(self, client: "Callable[[], Client]", location: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._client = client
+        super().__init__(client, patience_s)
         self._location = location
-        self._wait: dict[str, Any] = {"timeout": TIMEOUT_S, "retry": DEFAULT_RETRY.with_timeout(patience_s)}
 
     async def ensure(self, session_id: str) -> str:
-        name: str = await _in_thread(self._ensure, session_id)
+        name: str = await in_thread(self._ensure, session_id)
         return name
 
     async def delete(self, session_id: str) -> None:
-        await _in_thread(self._delete, names.bucket_name(session_id))
+        await in_thread(self._delete, names.bucket_name(session_id))
 
     async def exists(self, name: str) -> bool:
-        found: bool = await _in_thread(self._exists, name)
+        found: bool = await in_thread(self._exists, name)
         return found
 
     async def session_ids(self) -> AsyncIterator[str]:
-        for name in await _in_thread(self._names):
+        for name in await in_thread(self._names):
             session_id = names.session_of_bucket(name)
             if session_id is not None:
                 yield session_id
@@ -134,10 +120,3 @@ class CloudStorage:
             prefix=names.SERVICE_PREFIX, fields="items/name,nextPageToken", **self._wait
         )
         return [bucket.name for bucket in found]
-
-
-async def _in_thread(call: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return await asyncio.to_thread(call, *args)
-    except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError) as exc:
-        raise unavailable("Cloud Storage", exc) from exc

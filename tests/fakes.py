@@ -9,7 +9,6 @@ from typing import Any
 import google_crc32c
 
 from shared import names
-from shared.buckets import Written
 from shared.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -33,6 +32,7 @@ from shared.models import (
     SessionFilter,
     State,
 )
+from shared.objects import Written
 from shared.providers.base import Access, Address, Condition, Health, Wanted, Workspace
 from shared.store import UNFINISHED, kept_by
 
