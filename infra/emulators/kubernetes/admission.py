@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.emulators.kubernetes import kind_rules, kinds, limit_ranges, pod_defaults, pod_security, quota, structural
+from infra.emulators.kubernetes.definition_cleanup import FINALIZER
 from infra.emulators.kubernetes.definitions import established, schema_of_kind
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.labels import metadata_errors
-from infra.emulators.kubernetes.objects import Object, Objects
+from infra.emulators.kubernetes.objects import Object, Objects, timestamp
 from infra.emulators.kubernetes.pod_rules import pod_change_errors
 from infra.emulators.kubernetes.statuses import FieldError, Forbidden, Invalid, NotFound, forbidden
 
@@ -131,7 +133,10 @@ class Admission:
         elif kind is kinds.RESOURCE_QUOTAS:
             obj["status"] = {}
         elif kind is kinds.CUSTOM_RESOURCE_DEFINITIONS and obj["spec"].get("versions"):
-            obj["status"] = established(obj, "")
+            obj["status"] = established(obj, timestamp(datetime.now(UTC)))
+            finalizers = obj["metadata"].setdefault("finalizers", [])
+            if FINALIZER not in finalizers:
+                finalizers.append(FINALIZER)
 
     def _admit_pod(self, pod: Object) -> None:
         metadata, spec = pod["metadata"], pod["spec"]
@@ -141,8 +146,9 @@ class Admission:
         spec["serviceAccount"] = account_name
         try:
             account = self._objects.get(kinds.SERVICE_ACCOUNTS, namespace, account_name)
-        except NotFound as exc:
-            why = f"error looking up service account {namespace}/{account_name}: {exc.message}"
+        except NotFound:
+            missing = f'serviceaccount "{account_name}" not found'
+            why = f"error looking up service account {namespace}/{account_name}: {missing}"
             raise Forbidden(kinds.PODS, name, why) from None
         mount = spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken", True))
         if mount:

@@ -16,9 +16,10 @@ from infra.emulators.kubernetes.definitions import version_of
 from infra.emulators.kubernetes.identity import ISSUER, Tokens, User
 from infra.emulators.kubernetes.kinds import SERVICE_ACCOUNTS, Kind
 from infra.emulators.kubernetes.lists import listed
-from infra.emulators.kubernetes.objects import Object, Objects
+from infra.emulators.kubernetes.objects import Object, Objects, ended
 from infra.emulators.kubernetes.requests import Form, Request, Target, accepted, target
 from infra.emulators.kubernetes.resources import Resources
+from infra.emulators.kubernetes.schemas import definitions
 from infra.emulators.kubernetes.statuses import (
     InternalError,
     MethodNotSupported,
@@ -46,6 +47,7 @@ class ApiServer:
         self._tokens = Tokens(token)
         self._handlers: dict[tuple[str, str], SubresourceHandler] = {}
         self._stopping = asyncio.Event()
+        self._schemas: asyncio.Task[object] | None = None
 
     def subresource(self, plural: str, name: str, handler: SubresourceHandler) -> None:
         """Serve that subresource, HTTP and WebSockets, of objects that exist to callers who are let in."""
@@ -90,6 +92,10 @@ class ApiServer:
         if user is None and ("authorization" in request.headers or not request.path.startswith(_PUBLIC)):
             raise Unauthorized
         found = target(request.path)
+        if self._schemas is None:  # slow to import: in a thread, from the first request on
+            self._schemas = asyncio.create_task(asyncio.to_thread(definitions), name="kubernetes-schemas")
+        if request.method not in ("GET", "HEAD"):
+            await asyncio.shield(self._schemas)
         if found is None:
             await self._about(request, send)
             return
@@ -244,8 +250,7 @@ class ApiServer:
         )
 
     async def _deleted(self, kind: Kind, obj: Object, send: Send) -> None:
-        held = not self._objects.gone(kind, obj)
-        if held or kind.returns_deleted:
+        if not ended(kind, obj) or kind.returns_deleted:
             await answer(send, 200, {**obj, "apiVersion": kind.api_version})
             return
         metadata = obj["metadata"]

@@ -12,6 +12,7 @@ from infra.emulators.kubernetes import kinds
 from infra.emulators.kubernetes.admission import Admission
 from infra.emulators.kubernetes.app import ApiServer
 from infra.emulators.kubernetes.certificates import Certificates, write_private
+from infra.emulators.kubernetes.definition_cleanup import DefinitionCleanup
 from infra.emulators.kubernetes.history import WINDOW
 from infra.emulators.kubernetes.identity import kept_token
 from infra.emulators.kubernetes.kubeconfig import kubeconfig
@@ -125,6 +126,7 @@ class Kubernetes:
                 for definition in DEFINITIONS:
                     await self._ensure(kinds.CUSTOM_RESOURCE_DEFINITIONS, definition)
             await stack.enter_async_context(QuotaStatus(self.objects))
+            await stack.enter_async_context(DefinitionCleanup(self.objects))
             if self._runtime is not None:
                 await self._open_node(stack, self._runtime)
             if self._agent_sandbox:

@@ -5,10 +5,14 @@ import binascii
 import hashlib
 import hmac
 import json
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+from infra.emulators.kubernetes.certificates import write_private
 
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 SHORTEST_S: Final = 600  # of a TokenRequest, as the real server's
@@ -24,6 +28,13 @@ class User:
 
 
 ADMINISTRATOR: Final = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+
+
+def kept_token(path: Path) -> str:
+    """The token in the file, which is made the first time."""
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32).encode())
+    return path.read_text()
 
 
 class Tokens:

@@ -150,7 +150,7 @@ class Objects:
         self.rules.update(kind, obj, copied(old), subresource)
         if kind.generation and _specified(obj) != _specified(old):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        if _ended(kind, obj):
+        if ended(kind, obj):
             return await self._remove(key, kind, obj, dry_run=dry_run)
         if {**obj, "apiVersion": ""} == {**old, "apiVersion": ""}:
             return obj  # as the real server: no write, no event
@@ -185,17 +185,11 @@ class Objects:
         grace = _grace(kind, obj, grace_s)
         if "deletionTimestamp" not in metadata or grace < metadata.get("deletionGracePeriodSeconds", 0):
             self._mark(kind, obj, grace)
-        if _ended(kind, obj):
+        if ended(kind, obj):
             return await self._remove(key, kind, obj, dry_run=dry_run)
         if obj == old:
             return obj
         return await self._put(key, kind, obj, old, dry_run=dry_run)
-
-    def gone(self, kind: Kind, obj: Object) -> bool:
-        """Whether that very object is no longer stored."""
-        metadata = obj["metadata"]
-        found = self._objects.get(kind.resource, {}).get((metadata.get("namespace", ""), metadata["name"]))
-        return found is None or found["metadata"]["uid"] != metadata["uid"]
 
     def open_watch(self, kind: Kind | None, since: str | None = None) -> Watch:
         """Changes after the resourceVersion `since`; None or "0": first what there is, as ADDED, then changes.
@@ -350,8 +344,8 @@ def _grace(kind: Kind, obj: Object, wanted_s: int | None) -> int:
     return max(int(grace), 1) if grace < 0 else int(grace)
 
 
-def _ended(kind: Kind, obj: Object) -> bool:
-    """Whether an object that is being deleted has nothing that holds it any more."""
+def ended(kind: Kind, obj: Object) -> bool:
+    """Whether an object that is being deleted has nothing that holds it any more: it is gone, or goes now."""
     metadata = obj["metadata"]
     held = metadata.get("finalizers") or (
         kind.resource == NAMESPACES.resource and obj.get("spec", {}).get("finalizers")

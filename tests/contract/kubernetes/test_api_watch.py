@@ -1,0 +1,124 @@
+"""Watches: what changed since a resourceVersion, line by line, with bookmarks and an end."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from kubernetes.aio import client, watch
+
+from tests.contract.kubernetes.requests import Json, Namespace, a_config_map, refused, told
+from tests.contract.kubernetes_rig import cluster
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@asynccontextmanager
+async def watching(namespace: Namespace, plural: str, **query: str) -> AsyncIterator[AsyncIterator[Json]]:
+    """The events; a test that waits longer than five seconds fails."""
+    async with namespace.cluster.http.stream(
+        "GET", namespace.path(plural), params={"watch": "true", "timeoutSeconds": "5", **query}, timeout=5
+    ) as answer:
+        assert answer.status_code == 200
+
+        async def events() -> AsyncIterator[Json]:
+            async for line in answer.aiter_lines():
+                yield json.loads(line)
+
+        yield events()
+
+
+def seen(event: Json) -> tuple[str, str]:
+    return event["type"], event["object"]["metadata"]["name"]
+
+
+async def test_a_watch_goes_on_where_the_list_was(namespace: Namespace) -> None:
+    await namespace.create("configmaps", a_config_map("old"))
+    since = (await namespace.get("configmaps"))["metadata"]["resourceVersion"]
+    await namespace.create("configmaps", a_config_map("new"))
+    async with watching(namespace, "configmaps", resourceVersion=since) as events:
+        assert seen(await anext(events)) == ("ADDED", "new")
+        told(await namespace.patch("configmaps", "new", {"data": {"a": "2"}}))
+        assert seen(await anext(events)) == ("MODIFIED", "new")
+        deleted = told(await namespace.delete("configmaps", "old"))
+        assert deleted["status"] == "Success"
+        event = await anext(events)
+        assert seen(event) == ("DELETED", "old")
+        assert int(event["object"]["metadata"]["resourceVersion"]) > int(since)
+
+
+async def test_a_watch_from_nowhere_begins_with_what_there_is(namespace: Namespace) -> None:
+    await namespace.create("configmaps", a_config_map("a"))
+    async with watching(namespace, "configmaps") as events:
+        event = await anext(events)
+        assert seen(event) == ("ADDED", "a")
+        assert event["object"]["kind"] == "ConfigMap"
+
+
+async def test_a_selector_makes_changes_into_comings_and_goings(namespace: Namespace) -> None:
+    since = (await namespace.get("configmaps"))["metadata"]["resourceVersion"]
+    async with watching(namespace, "configmaps", resourceVersion=since, labelSelector="on=yes") as events:
+        await namespace.create("configmaps", a_config_map("a"))
+        told(await namespace.patch("configmaps", "a", {"metadata": {"labels": {"on": "yes"}}}))
+        assert seen(await anext(events)) == ("ADDED", "a")
+        told(await namespace.patch("configmaps", "a", {"metadata": {"labels": {"on": "no"}}}))
+        assert seen(await anext(events)) == ("DELETED", "a")
+
+
+async def test_the_initial_state_ends_with_a_bookmark(namespace: Namespace) -> None:
+    await namespace.create("configmaps", a_config_map("a"))
+    query = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    async with watching(namespace, "configmaps", **query) as events:
+        assert seen(await anext(events)) == ("ADDED", "a")
+        end = await anext(events)
+        assert end["type"] == "BOOKMARK"
+        assert end["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        assert end["object"]["kind"] == "ConfigMap"
+    del query["allowWatchBookmarks"]
+    answer = await namespace.cluster.http.get(namespace.path("configmaps"), params={"watch": "1", **query})
+    refused(answer, 422, "Invalid")
+
+
+async def test_a_watch_ends_in_time_and_with_a_bookmark(namespace: Namespace) -> None:
+    query = {"timeoutSeconds": "1", "allowWatchBookmarks": "true", "resourceVersion": "0"}
+    async with watching(namespace, "configmaps", **query) as events:
+        last = [event async for event in events][-1]
+    assert last["type"] == "BOOKMARK"
+    newest = (await namespace.get("configmaps"))["metadata"]["resourceVersion"]
+    assert last["object"]["metadata"]["resourceVersion"] == newest
+
+
+async def test_history_that_was_forgotten_is_gone(tmp_path: Path) -> None:
+    async with cluster(tmp_path, window=4) as small:
+        namespace = Namespace(small, "default")
+        for number in range(12):
+            await namespace.create("configmaps", a_config_map(f"c{number}"))
+        async with watching(namespace, "configmaps", resourceVersion="2") as events:
+            error = await anext(events)
+        assert error["type"] == "ERROR"
+        assert (error["object"]["code"], error["object"]["reason"]) == (410, "Expired")
+        assert error["object"]["message"].startswith("too old resource version: 2 (")
+        with pytest.raises(client.ApiException) as told_to_client:
+            async for _ in watch.Watch().stream(
+                client.CoreV1Api(small.api).list_namespaced_config_map, "default", resource_version="2"
+            ):
+                pass
+        assert told_to_client.value.status == 410
+
+
+async def test_a_restart_keeps_objects_and_counts_on(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as before:
+        made = await Namespace(before, "default").create("configmaps", a_config_map())
+        told(await Namespace(before, "default").delete("configmaps", "settings"))
+        kept = await Namespace(before, "default").create("configmaps", a_config_map("kept"))
+    async with cluster(tmp_path) as after:
+        namespace = Namespace(after, "default")
+        assert await namespace.get("configmaps", "kept") == kept
+        since = kept["metadata"]["resourceVersion"]
+        async with watching(namespace, "configmaps", resourceVersion=since) as events:
+            new = await namespace.create("configmaps", a_config_map("new"))
+            assert seen(await anext(events)) == ("ADDED", "new")
+        assert int(new["metadata"]["resourceVersion"]) > int(since) > int(made["metadata"]["resourceVersion"])
+        async with watching(namespace, "configmaps", resourceVersion=made["metadata"]["resourceVersion"]) as events:
+            assert (await anext(events))["object"]["code"] == 410
