@@ -16,6 +16,7 @@ from infra.emulators.kubernetes import Kubernetes
 from infra.emulators.kubernetes.objects import Objects
 
 TOKEN = "the-administrator"
+PATIENCE_S = 30.0  # the first change waits for the schemas, on a machine that may be busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ async def cluster(folder: Path, **settings: Any) -> AsyncIterator[Cluster]:
             headers, trust = {"Authorization": f"Bearer {TOKEN}"}, ssl.create_default_context(cafile=authority)
             async with (
                 ApiClient(configuration) as api,
-                httpx.AsyncClient(base_url=url, headers=headers, verify=trust) as http,
+                httpx.AsyncClient(base_url=url, headers=headers, verify=trust, timeout=PATIENCE_S) as http,
             ):
                 try:
                     yield Cluster(emulator, url, TOKEN, api, http)

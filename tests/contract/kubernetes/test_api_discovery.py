@@ -30,19 +30,22 @@ async def test_the_official_client_works_with_objects(namespace: Namespace) -> N
     container = client.V1Container(name="main", image="python:3.12")
     pod = client.V1Pod(metadata=client.V1ObjectMeta(name="p"), spec=client.V1PodSpec(containers=[container]))
     made = await core.create_namespaced_pod(namespace.name, pod)
+    assert made.status
+    assert made.metadata
     assert made.status.phase == "Pending"
     with pytest.raises(client.ApiException) as taken:
         await core.create_namespaced_pod(namespace.name, pod)
     assert (taken.value.status, taken.value.reason) == (409, "Conflict")
-    assert [one.metadata.name for one in (await core.list_namespaced_pod(namespace.name)).items] == ["p"]
+    (listed,) = (await core.list_namespaced_pod(namespace.name)).items
+    assert listed.status == made.status
     gone = await core.delete_namespaced_pod("p", namespace.name)
+    assert gone.metadata
     assert gone.metadata.uid == made.metadata.uid
     secret = client.V1Secret(metadata=client.V1ObjectMeta(name="s"), string_data={"a": "b"})
     assert (await core.create_namespaced_secret(namespace.name, secret)).data == {"a": "Yg=="}
-    for kind in (client.V1NetworkPolicy,):
-        spec = client.V1NetworkPolicySpec(pod_selector=client.V1LabelSelector(), policy_types=["Ingress"])
-        body = kind(metadata=client.V1ObjectMeta(name="deny"), spec=spec)
-        await client.NetworkingV1Api(namespace.cluster.api).create_namespaced_network_policy(namespace.name, body)
+    spec = client.V1NetworkPolicySpec(pod_selector=client.V1LabelSelector(), policy_types=["Ingress"])
+    policy = client.V1NetworkPolicy(metadata=client.V1ObjectMeta(name="deny"), spec=spec)
+    await client.NetworkingV1Api(namespace.cluster.api).create_namespaced_network_policy(namespace.name, policy)
     await core.delete_namespace(namespace.name)
 
 
