@@ -121,7 +121,7 @@ class SessionFace:
         says in `notice` what was ended. Raises NotFound, Conflict, SessionUnchanged (it runs on).
         """
         await self._turn(self._operations.suspend_session(self.id, wait=_at_once(wait)), wait)
-        return self._done("suspended", self.status != RUNNING)
+        return self._unless_it_is_told_why(self.status == RUNNING)
 
     @operation
     async def resume(self, wait: float = WAIT_S) -> SessionDict:
@@ -131,7 +131,7 @@ class SessionFace:
         SessionFailed, SessionUnchanged (it is still suspended).
         """
         await self._turn(self._operations.resume_session(self.id, wait=_at_once(wait)), wait)
-        return self._done("resumed", self.status != SUSPENDED)
+        return self._unless_it_is_told_why(self.status == SUSPENDED)
 
     @operation
     async def move(self, provider: str, wait: float = WAIT_S) -> SessionDict:
@@ -141,7 +141,7 @@ class SessionFace:
         BadRequest (that provider cannot have it), Conflict, SessionUnchanged (it runs on where it was).
         """
         await self._turn(self._operations.move_session(self.id, provider, wait=_at_once(wait)), wait)
-        return self._done(f"moved to {provider}", self.status != RUNNING or self.provider == provider)
+        return self._unless_it_is_told_why(self.status == RUNNING and self.provider != provider)
 
     @operation
     async def update(
@@ -182,12 +182,16 @@ class SessionFace:
         async for info in looks(self._operations, self._info, timeout_s):
             self._info = info
 
-    def _done(self, what: str, is_done: bool) -> SessionDict:
+    def _unless_it_is_told_why(self, is_as_before: bool) -> SessionDict:
+        """What it is now. Raises SessionFailed, SessionUnchanged.
+
+        One that is as before without a reason was turned, and turned back since: a command resumed it, for one.
+        """
         if self.status == FAILED:
             raise failure(self._info)
-        if not is_done:
-            reason = self._info["details"].get("notice") or f"not {what}, and no reason is given"
-            raise SessionUnchanged(409, f"{self.id} is as it was: {reason}", SESSION_UNCHANGED)
+        notice = self._info["details"].get("notice") if is_as_before else None
+        if notice:
+            raise SessionUnchanged(409, f"{self.id} is as it was: {notice}", SESSION_UNCHANGED)
         return self._info
 
 

@@ -198,6 +198,11 @@ def test_what_could_not_be_done_is_an_error_with_the_reason(
     assert it.status == before
 
 
+def test_what_was_undone_by_another_meanwhile_is_no_error() -> None:
+    client = ScriptedClient(told("suspending"), told("running", details={"boots": 2}))
+    assert session(client).suspend()["status"] == "running"
+
+
 def test_a_session_that_fails_on_the_way_says_so() -> None:
     client = ScriptedClient(told("provisioning"), told("failed", error="no image"))
     with pytest.raises(SessionFailed, match="no image"):
