@@ -170,6 +170,18 @@ async def test_a_stop_ends_a_start_that_is_under_way(rig: Rig) -> None:
     assert not rig.runtime.running()
 
 
+async def test_starts_at_once_are_one(rig: Rig) -> None:
+    await rig.create_instance("ws-one")
+    await stop(rig)
+    outcomes = await asyncio.gather(*(start(rig) for _ in range(4)))
+    assert all(outcome.terminal_condition.state == State.CONDITION_SUCCEEDED for outcome in outcomes)
+    assert len(rig.runtime.started) == 2
+    await stop(rig)
+    rig.runtime.refuse = 3  # one that comes too late to join tries for itself
+    refused = await asyncio.gather(*(start(rig) for _ in range(3)), return_exceptions=True)
+    assert all("no sandbox today" in str(refusal) for refusal in refused)
+
+
 async def test_stops_and_starts_at_once_end_in_one_of_both(rig: Rig) -> None:
     await rig.create_instance("ws-one")
     for _ in range(5):

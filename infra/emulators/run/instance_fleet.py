@@ -30,12 +30,13 @@ STOPPED = "Instance stopped."
 class Kept:
     """An instance, the name of its container, and its `life`: another one from each start or stop on.
 
-    `facts` are its sandbox's, while that is ready.
+    `starting` is the life that a start under way began. `facts` are its sandbox's, while that is ready.
     """
 
     container: str
     instance: types.Instance
     life: str = ""
+    starting: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,13 +78,15 @@ class InstanceFleet(Opened):
         self._ground.names.take(container, instance.name)
 
     async def start(self, name: str) -> types.Instance:
-        """Returns it when it is ready, in a fresh container; one that is ready stays as it is.
+        """Returns it when it is ready, in a fresh container; one that is ready, or becomes that, stays as it is.
 
         Raises FailedPrecondition: its container did not start; Aborted: it was stopped or deleted before it was ready.
         """
         kept = self._kept[name]
         if kept.instance.terminal_condition.state == State.CONDITION_SUCCEEDED:
             return self.shown(name)
+        if kept.starting and kept.starting == kept.life:
+            return await self._join(kept)
         message, now = "Starting the instance.", self._ground.clock()
         begun = resources.reconciling(kept.instance, message, Reason.WAITING_FOR_OPERATION, now)
         return await self._begin(kept, begun)
@@ -114,11 +117,11 @@ class InstanceFleet(Opened):
         await self._deletions.ended(name)
 
     async def _begin(self, kept: Kept, begun: types.Instance) -> types.Instance:
-        life = kept.life = str(uuid.uuid4())
+        life = kept.life = kept.starting = str(uuid.uuid4())
         await self._show(kept, begun)
         async with self._turn(begun.name):
-            _check_life(kept, life)
             try:
+                _check_life(kept, life)
                 await self._clear(kept)
                 wanted = await asyncio.to_thread(wanted_instance, kept.container, life, begun, self._ground.folders)
                 _check_life(kept, life)
@@ -132,7 +135,19 @@ class InstanceFleet(Opened):
                 raise exceptions.FailedPrecondition(str(exc)) from exc
             except Superseded as exc:
                 raise _aborted(kept) from exc
+            finally:
+                if kept.starting == life:
+                    kept.starting = ""
         return self.shown(begun.name)
+
+    async def _join(self, kept: Kept) -> types.Instance:
+        """The outcome of the start that is under way."""
+        life = kept.life
+        async with self._turn(kept.instance.name):
+            _check_life(kept, life)
+        if kept.instance.terminal_condition.state == State.CONDITION_FAILED:
+            raise exceptions.FailedPrecondition(kept.instance.terminal_condition.message)
+        return self.shown(kept.instance.name)
 
     async def _clear(self, kept: Kept) -> None:
         """End its container, and delete what that wrote outside of buckets and shares."""
