@@ -57,6 +57,7 @@ def fill(kind: kinds.Kind, obj: Object) -> None:
         obj.setdefault("reclaimPolicy", "Delete")
         obj.setdefault("volumeBindingMode", "Immediate")
     elif kind is kinds.PRIORITY_CLASSES:
+        obj.setdefault("value", 0)
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
     elif kind is kinds.CUSTOM_RESOURCE_DEFINITIONS:
         fill_definition(obj)

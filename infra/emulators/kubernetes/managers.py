@@ -22,16 +22,14 @@ def changed(kind: Kind, old: Object | None, new: Object, schema: Schema, manager
     entries = said if said is not None else (old or {"metadata": {}})["metadata"].get("managedFields") or []
     entries = [] if entries == [{}] else entries
     if not theirs and not gone:
-        new["metadata"]["managedFields"] = entries
-        return new
+        return _with(new, entries)
     me: _Owner = (manager, "Update", subresource, kind.api_version)
     owners, times = _opened(entries)
     for owner in owners:
         owners[owner] -= gone if owner == me else gone | theirs
     owners[me] = owners.get(me, set()) | theirs
     times[me] = timestamp(datetime.now(UTC))
-    new["metadata"]["managedFields"] = _closed(owners, times)
-    return new
+    return _with(new, _closed(owners, times))
 
 
 def applied(
@@ -59,8 +57,14 @@ def applied(
     owners[me] = wanted
     unchanged = mine == me and had == wanted and leaves(result, schema) == old
     times[me] = times.get(me, "") if unchanged else timestamp(datetime.now(UTC))
-    result["metadata"]["managedFields"] = _closed(owners, times)
-    return result
+    return _with(result, _closed(owners, times))
+
+
+def _with(obj: Object, entries: list[Object]) -> Object:
+    obj["metadata"].pop("managedFields", None)
+    if entries:
+        obj["metadata"]["managedFields"] = entries
+    return obj
 
 
 def _opened(entries: list[Object]) -> tuple[dict[_Owner, set[Path]], dict[_Owner, str]]:

@@ -34,7 +34,7 @@ class Target:
 
 def target(path: str) -> Target | None:
     """None: no path of a resource."""
-    parts = path.strip("/").split("/")
+    parts = path.removeprefix("/").split("/")
     if parts[:2] == ["api", "v1"]:
         group, version, parts = "", "v1", parts[2:]
     elif len(parts) > 3 and parts[0] == "apis":
@@ -44,6 +44,8 @@ def target(path: str) -> Target | None:
     namespace = ""
     if len(parts) > 2 and parts[0] == "namespaces" and parts[2] not in ("status", "finalize"):
         namespace, parts = parts[1], parts[2:]
+    if len(parts) < 4 and parts[-1:] == [""]:
+        parts = parts[:-1]  # a slash at the end
     if not parts or not all(parts[:3]):
         return None
     plural, name, subresource = (*parts[:3], "", "")[:3]

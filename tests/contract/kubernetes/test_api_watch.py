@@ -99,9 +99,9 @@ async def test_history_that_was_forgotten_is_gone(tmp_path: Path) -> None:
         assert error["type"] == "ERROR"
         assert (error["object"]["code"], error["object"]["reason"]) == (410, "Expired")
         assert error["object"]["message"].startswith("too old resource version: 2 (")
+        listing = client.CoreV1Api(small.api).list_namespaced_config_map
+        stream = watch.Watch().stream(listing, "default", resource_version="2")  # type: ignore[no-untyped-call]
         with pytest.raises(client.ApiException) as told_to_client:
-            listing = client.CoreV1Api(small.api).list_namespaced_config_map
-            stream = watch.Watch().stream(listing, "default", resource_version="2")  # type: ignore[no-untyped-call]
             await anext(stream)
         assert told_to_client.value.status == 410
 
