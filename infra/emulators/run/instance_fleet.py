@@ -30,13 +30,13 @@ STOPPED = "Instance stopped."
 class Kept:
     """An instance, the name of its container, and its `life`: another one from each start or stop on.
 
-    `starting` is the life that a start under way began. `facts` are its sandbox's, while that is ready.
+    `starting` is how the start that is under way ends. `facts` are its sandbox's, while that is ready.
     """
 
     container: str
     instance: types.Instance
     life: str = ""
-    starting: str = ""
+    starting: asyncio.Future[None] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,19 +85,30 @@ class InstanceFleet(Opened):
         kept = self._kept[name]
         if kept.instance.terminal_condition.state == State.CONDITION_SUCCEEDED:
             return self.shown(name)
-        if kept.starting and kept.starting == kept.life:
-            return await self._join(kept)
-        message, now = "Starting the instance.", self._ground.clock()
-        begun = resources.reconciling(kept.instance, message, Reason.WAITING_FOR_OPERATION, now)
-        return await self._begin(kept, begun)
+        if kept.starting is not None:
+            await asyncio.shield(kept.starting)
+            return self.shown(name)
+        starting = kept.starting = asyncio.get_running_loop().create_future()
+        try:
+            await self._begin(kept)
+        except Exception as exc:
+            starting.set_exception(exc)
+            starting.exception()  # nobody else may want it
+            raise
+        else:
+            starting.set_result(None)
+        finally:
+            starting.cancel()  # unless it is done
+            if kept.starting is starting:
+                kept.starting = None
+        return self.shown(name)
 
     async def stop(self, name: str) -> types.Instance:
         """End its container, and what that had but for its buckets and shares. Raises Aborted: it was started since."""
         kept = self._kept[name]
         if instance_resources.is_stopped(kept.instance):
             return kept.instance
-        life = kept.life = str(uuid.uuid4())
-        kept.facts = {}
+        life = self._new_life(kept)
         await self._show(kept, instance_resources.stopping(kept.instance, self._ground.clock()))
         await self._containers.remove(kept.container)  # also ends a start that is under way
         async with self._turn(name):
@@ -109,15 +120,23 @@ class InstanceFleet(Opened):
     def begin_deletion(self, instance: types.Instance) -> asyncio.Task[types.Instance]:
         """From now on it is as good as gone; the task ends when its container and folders are too."""
         kept = self._kept[instance.name]
-        kept.instance, kept.life, kept.facts = instance, str(uuid.uuid4()), {}
+        kept.instance = instance
+        self._new_life(kept)
         return self._deletions.begin(instance.name, self._remove(kept))
 
     async def deletion(self, name: str) -> None:
         """Wait for the deletion of an instance that is under way, if there is one."""
         await self._deletions.ended(name)
 
-    async def _begin(self, kept: Kept, begun: types.Instance) -> types.Instance:
-        life = kept.life = kept.starting = str(uuid.uuid4())
+    def _new_life(self, kept: Kept) -> str:
+        """Nothing that is under way or observed of the former one concerns the instance any more."""
+        kept.life, kept.starting, kept.facts = str(uuid.uuid4()), None, {}
+        return kept.life
+
+    async def _begin(self, kept: Kept) -> None:
+        life, starting = str(uuid.uuid4()), "Starting the instance."
+        kept.life = life
+        begun = resources.reconciling(kept.instance, starting, Reason.WAITING_FOR_OPERATION, self._ground.clock())
         await self._show(kept, begun)
         async with self._turn(begun.name):
             try:
@@ -135,19 +154,6 @@ class InstanceFleet(Opened):
                 raise exceptions.FailedPrecondition(str(exc)) from exc
             except Superseded as exc:
                 raise _aborted(kept) from exc
-            finally:
-                if kept.starting == life:
-                    kept.starting = ""
-        return self.shown(begun.name)
-
-    async def _join(self, kept: Kept) -> types.Instance:
-        """The outcome of the start that is under way."""
-        life = kept.life
-        async with self._turn(kept.instance.name):
-            _check_life(kept, life)
-        if kept.instance.terminal_condition.state == State.CONDITION_FAILED:
-            raise exceptions.FailedPrecondition(kept.instance.terminal_condition.message)
-        return self.shown(kept.instance.name)
 
     async def _clear(self, kept: Kept) -> None:
         """End its container, and delete what that wrote outside of buckets and shares."""
