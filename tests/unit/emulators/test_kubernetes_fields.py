@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from infra.emulators.kubernetes.fieldsets import leaves, merged, pruned, read, told, written
+from infra.emulators.kubernetes.fieldsets import Path, leaves, merged, pruned, read, told, written
 from infra.emulators.kubernetes.protobuf import decoded
 from infra.emulators.kubernetes.quantities import quantity, written_like
 from infra.emulators.kubernetes.selectors import label_selector, matches
@@ -112,7 +112,7 @@ def test_an_apply_merges_by_key_and_takes_back_by_path() -> None:
     result = merged(live, config, SCHEMA)
     assert result["spec"]["ports"] == [{"port": 80, "protocol": "TCP", "name": "www"}, {"port": 81}]
     assert result["spec"]["args"] == ["y"]
-    gone = {("f:spec", "f:labels", "f:a"), ("f:spec", "f:ports", 'k:{"port":81,"protocol":"TCP"}')}
+    gone: set[Path] = {("f:spec", "f:labels", "f:a"), ("f:spec", "f:ports", 'k:{"port":81,"protocol":"TCP"}')}
     left = pruned(result, gone, SCHEMA)
     assert "labels" not in left["spec"]
     assert [port["port"] for port in left["spec"]["ports"]] == [80]
