@@ -167,7 +167,8 @@ async def _ours(folder: Path, sockets: Path, settings: dict[str, Any]) -> AsyncI
     wanted = GkeSettings(**settings)
     async with AsyncExitStack() as stack:
         emulator = await stack.enter_async_context(cluster(folder, agent_sandbox=bool(wanted.warm_pool)))
-        node = Node(emulator.objects, runtime, state=folder / "node", folders=folders, first_backoff_s=0.1)
+        size: dict[str, Any] = {"cpu": 16, "memory_bytes": 64 << 30}  # whatever this machine has
+        node = Node(emulator.objects, runtime, state=folder / "node", folders=folders, first_backoff_s=0.1, **size)
         stack.push_async_callback(runtime.close)
         await stack.enter_async_context(node)
         kubeconfig = emulator.kubeconfig(folder)
