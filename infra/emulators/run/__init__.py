@@ -1,1 +1,1 @@
-"""Cloud Run on one machine: google.cloud.run.v2 Services and Revisions whose containers are local sandboxes."""
+"""Cloud Run on one machine: google.cloud.run.v2, whose services, instances and jobs run as local sandboxes."""
