@@ -23,6 +23,8 @@ from infra.sandbox.local import LocalRuntime, running_task
 from infra.sandbox.processes import Child, Watched, children, signal_process
 from infra.sandbox.spec import ContainerSpec, SandboxError
 
+_POLL_S = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -89,9 +91,12 @@ class Bubblewrap:
                     os.close(fd)
 
     def terminate(self) -> None:
-        if self._init is not None:
-            for main in children(self._init.pid)[:1]:
-                signal_process(main, signal.SIGTERM)
+        if self._init is None or self._child is None or self._child.ended:
+            return
+        if found := children(self._init.pid):
+            signal_process(found[0], signal.SIGTERM)
+        else:  # it has only just been let go on: the command is not there yet
+            asyncio.get_running_loop().call_later(_POLL_S, self.terminate)
 
     def kill(self) -> None:
         if self._init is not None:

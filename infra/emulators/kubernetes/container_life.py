@@ -17,7 +17,7 @@ from infra.sandbox.spec import Container, ContainerSpec, Runtime, SandboxError
 Object = dict[str, Any]
 SIGKILLED: Final = 137
 STABLE_S: Final = 600.0  # a container that ran this long starts its backoff anew: kubelet's, twice its longest
-CONFIG_RETRY_S: Final = 2.0  # the kubelet's sync period is a minute, but a new Secret is noticed
+CONFIG_RETRY_S: Final = 1.0  # the kubelet's sync period is a minute, but a new Secret is noticed
 PULL_SAID_S: Final = 1.0  # how long ErrImagePull is shown before ImagePullBackOff
 
 

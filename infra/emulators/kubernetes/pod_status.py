@@ -46,7 +46,6 @@ def pod_status(
     codes = [_code(life) for life in mains]
     if stopped and None not in codes and phase == "Running":
         phase = "Failed" if any(codes) else "Succeeded"
-    over = phase in ("Succeeded", "Failed")
     return {
         **{key: value for key, value in old.items() if key not in ("message", "reason")},
         "phase": phase,
@@ -56,7 +55,7 @@ def pod_status(
         **({"podIP": ip, "podIPs": [{"ip": ip}]} if ip else {}),
         "startTime": old.get("startTime") or began,
         **({"initContainerStatuses": [_init_status(life) for life in inits]} if inits else {}),
-        "containerStatuses": [_status(life, over=over, waits=not all(map(initialized, inits))) for life in mains],
+        "containerStatuses": [_status(life, waits=not all(map(initialized, inits))) for life in mains],
         "qosClass": old.get("qosClass") or qos_class(pod),
     }
 
@@ -127,12 +126,10 @@ def _conditions(
     return conditions
 
 
-def _status(life: ContainerLife, *, over: bool, waits: bool) -> Object:
+def _status(life: ContainerLife, *, waits: bool) -> Object:
     status = dict(status_of(life))
     if waits and "waiting" in life.state and not life.ever_started:
         status["state"] = {"waiting": {"reason": "PodInitializing"}}
-    if over and "waiting" in status["state"] and not life.last_state:
-        status["state"] = {"waiting": {"reason": "ContainerCreating"}}
     return status
 
 

@@ -1,0 +1,135 @@
+"""A cluster whose Pods run in real sandboxes, and the few calls that tests of Pods make all the time."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.emulators.kubernetes.kinds import PODS, SERVICE_ACCOUNTS
+from infra.sandbox.runtime import open_runtime
+from infra.sandbox.spec import SandboxUnavailable
+from tests.contract.kubernetes.requests import Json, Namespace, a_pod, told
+from tests.contract.kubernetes_rig import Cluster, cluster
+
+SOON_S = 15.0
+LASTING = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
+AGENT_KEYS = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "' + "A" * 43 + '"}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`folder` holds buckets/, filestore/ and scratch/."""
+
+    cluster: Cluster
+    folder: Path
+    namespace: Namespace
+
+    async def run(self, name: str, script: str = LASTING, /, **spec: Any) -> Json:
+        """A Pod whose one container runs `script`; fields of the container are given as `container`."""
+        container = {"name": "main", "image": "busybox", "command": ["sh", "-c", script], **spec.pop("container", {})}
+        body = a_pod(name, containers=[container], terminationGracePeriodSeconds=1, **spec)
+        return await self.namespace.create("pods", body)
+
+    async def until(self, name: str, condition: Callable[[Json], object]) -> Json:
+        """The Pod, once `condition` holds; a Pod that is gone is {}."""
+        objects = self.cluster.objects
+        watch = objects.watch(PODS)
+        if condition({}) and not any(p["metadata"]["name"] == name for p in objects.list(PODS, self.namespace.name)[0]):
+            return {}
+        async with asyncio.timeout(SOON_S):
+            async for event in watch:
+                metadata = event.object["metadata"]
+                if (metadata["namespace"], metadata["name"]) == (self.namespace.name, name):
+                    pod = {} if event.type == "DELETED" else event.object
+                    if condition(pod):
+                        return pod
+        raise AssertionError
+
+    async def ready(self, name: str) -> Json:
+        return await self.until(name, is_ready)
+
+    async def ended(self, name: str) -> Json:
+        return await self.until(name, lambda pod: phase(pod) in ("Succeeded", "Failed"))
+
+    async def delete(self, name: str, **options: Any) -> None:
+        told(await self.namespace.delete("pods", name, body=options))
+        await self.until(name, lambda pod: not pod)
+
+    async def log(self, name: str, **query: str) -> str:
+        path = f"{self.namespace.path('pods', name)}/log"
+        answer = await self.cluster.http.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def events(self, name: str) -> list[tuple[str, str]]:
+        """(reason, message) of those about a Pod."""
+        listed = await self.namespace.get("events")
+        return [(e["reason"], e["message"]) for e in listed["items"] if e["involvedObject"]["name"] == name]
+
+    async def event(self, name: str, reason: str) -> str:
+        """The message of the first event with that reason: they are written in the background."""
+        async with asyncio.timeout(SOON_S):
+            while True:
+                for seen, message in await self.events(name):
+                    if seen == reason:
+                        return message
+                await asyncio.sleep(0.01)
+
+
+def phase(pod: Json) -> str:
+    return str((pod.get("status") or {}).get("phase"))
+
+
+def is_ready(pod: Json) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def container_of(pod: Json, index: int = 0) -> Json:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or [{}]
+    status: Json = statuses[index]
+    return status
+
+
+def waiting(pod: Json) -> Json:
+    found: Json = (container_of(pod).get("state") or {}).get("waiting") or {}
+    return found
+
+
+async def eventually(holds: Callable[[], object]) -> None:
+    """For what a process in a Pod does: that raises no event here."""
+    async with asyncio.timeout(SOON_S):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def until_service_account(namespace: Namespace) -> None:
+    """As on a real cluster: a namespace takes no Pods before it has one."""
+    async with asyncio.timeout(SOON_S):
+        async for event in namespace.cluster.objects.watch(SERVICE_ACCOUNTS):
+            metadata = event.object["metadata"]
+            if (metadata["namespace"], metadata["name"]) == (namespace.name, "default"):
+                return
+
+
+@asynccontextmanager
+async def node(folder: Path) -> AsyncIterator[Cluster]:
+    """Skips where nothing isolates."""
+    sockets = Path(tempfile.mkdtemp(prefix="om-"))  # a test's own folder may be deeper than a socket's path can be
+    try:
+        runtime = await open_runtime("bubblewrap", state=folder / "sandboxes", sockets=sockets, egress_kind="none")
+    except SandboxUnavailable as exc:
+        shutil.rmtree(sockets)
+        pytest.skip(str(exc))
+    try:
+        async with cluster(folder, runtime=runtime) as running:
+            yield running
+    finally:
+        await runtime.close()
+        shutil.rmtree(sockets, ignore_errors=True)
