@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from infra.emulators.kubernetes import kind_rules, kinds, limit_ranges, pod_defaults, pod_security, quota, structural
+from infra.emulators.kubernetes import (
+    kind_defaults,
+    kind_rules,
+    kinds,
+    limit_ranges,
+    pod_defaults,
+    pod_security,
+    quota,
+    structural,
+)
 from infra.emulators.kubernetes.definition_cleanup import FINALIZER
 from infra.emulators.kubernetes.definitions import established, schema_of_kind
 from infra.emulators.kubernetes.kinds import Kind
@@ -89,7 +98,7 @@ class Admission:
             kept = {key: obj[key] for key in ("apiVersion", "kind", "metadata")}
             obj.update({**structural.defaulted(obj, {"properties": _own(schema)}), **kept})
         else:
-            kind_rules.fill(kind, obj)
+            kind_defaults.fill(kind, obj)
 
     def _schema(self, kind: Kind) -> dict[str, Any]:
         return schema_of_kind(self._objects, kind)

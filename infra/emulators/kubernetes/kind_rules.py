@@ -1,17 +1,16 @@
-"""Defaults and validation of the kinds besides Pods."""
+"""Validation of the kinds besides Pods."""
 
-import base64
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from infra.emulators.kubernetes import kinds
+from infra.emulators.kubernetes.container_rules import PORT_RULE, PROTOCOLS, port_name_faults
 from infra.emulators.kubernetes.definitions import definition_errors
-from infra.emulators.kubernetes.definitions import fill as fill_definition
-from infra.emulators.kubernetes.labels import label_errors, label_faults, qualified_name_faults
+from infra.emulators.kubernetes.labels import label_errors, label_faults
+from infra.emulators.kubernetes.network_policies import policy_errors
 from infra.emulators.kubernetes.objects import Object
-from infra.emulators.kubernetes.pod_rules import PORT_RULE, difference, pod_errors, port_name_faults
+from infra.emulators.kubernetes.pod_rules import difference, pod_errors
 from infra.emulators.kubernetes.pod_security import LEVELS
 from infra.emulators.kubernetes.quantities import quantity
 from infra.emulators.kubernetes.statuses import (
@@ -32,67 +31,9 @@ DATA_MOST_BYTES: Final = 2**20
 _IMMUTABLE = "field is immutable when `immutable` is set"
 _ACCESS_MODES: Final = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 _SERVICE_TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-_PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _CLAIM_RULE = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n"
 )
-_CIDR_RULE = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-
-
-def fill(kind: kinds.Kind, obj: Object) -> None:
-    """The defaults of what is no Pod."""
-    spec = obj.get("spec") or {}
-    if kind is kinds.SECRETS:
-        obj.setdefault("type", "Opaque")
-        if written := obj.pop("stringData", None):
-            encoded = {key: base64.b64encode(value.encode()).decode() for key, value in written.items()}
-            obj["data"] = {**(obj.get("data") or {}), **encoded}
-    elif kind is kinds.PERSISTENT_VOLUME_CLAIMS:
-        obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
-    elif kind is kinds.SERVICES:
-        _fill_service(obj.setdefault("spec", {}))
-    elif kind is kinds.NETWORK_POLICIES:
-        _fill_policy(obj.setdefault("spec", {}))
-    elif kind is kinds.STORAGE_CLASSES:
-        obj.setdefault("reclaimPolicy", "Delete")
-        obj.setdefault("volumeBindingMode", "Immediate")
-    elif kind is kinds.PRIORITY_CLASSES:
-        obj.setdefault("value", 0)
-        obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    elif kind is kinds.CUSTOM_RESOURCE_DEFINITIONS:
-        fill_definition(obj)
-    elif kind is kinds.NAMESPACES:
-        labels = obj["metadata"].setdefault("labels", {})
-        if "name" in obj["metadata"]:
-            labels["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
-    elif kind is kinds.LIMIT_RANGES:
-        for item in spec.get("limits") or ():
-            if item.get("type") == "Container":
-                for name, amount in (item.get("max") or {}).items():
-                    item.setdefault("default", {}).setdefault(name, amount)
-                for name, amount in (item.get("default") or {}).items():
-                    item.setdefault("defaultRequest", {}).setdefault(name, (item.get("min") or {}).get(name, amount))
-
-
-def _fill_service(spec: dict[str, Any]) -> None:
-    spec.setdefault("type", "ClusterIP")
-    spec.setdefault("sessionAffinity", "None")
-    if spec["type"] != "ExternalName":
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-    for port in spec.get("ports") or ():
-        port.setdefault("protocol", "TCP")
-        port.setdefault("targetPort", port.get("port"))
-
-
-def _fill_policy(spec: dict[str, Any]) -> None:
-    spec.setdefault("podSelector", {})
-    if not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if "egress" in spec else ["Ingress"]
-    for rule in [*(spec.get("ingress") or ()), *(spec.get("egress") or ())]:
-        for port in rule.get("ports") or ():
-            port.setdefault("protocol", "TCP")
 
 
 def errors(kind: kinds.Kind, obj: Object) -> Iterator[FieldError]:
@@ -216,8 +157,8 @@ def _service(obj: Object) -> Iterator[FieldError]:
                 yield invalid(f"{at}.name", port["name"], fault)
         if not 1 <= (port.get("port") or 0) <= 65535:
             yield invalid(f"{at}.port", port.get("port") or 0, PORT_RULE)
-        if port.get("protocol") not in _PROTOCOLS:
-            yield unsupported(f"{at}.protocol", port.get("protocol"), _PROTOCOLS)
+        if port.get("protocol") not in PROTOCOLS:
+            yield unsupported(f"{at}.protocol", port.get("protocol"), PROTOCOLS)
         target = port.get("targetPort")
         if isinstance(target, int) and not 1 <= target <= 65535:
             yield invalid(f"{at}.targetPort", target, PORT_RULE)
@@ -225,97 +166,6 @@ def _service(obj: Object) -> Iterator[FieldError]:
             for fault in port_name_faults(target):
                 yield invalid(f"{at}.targetPort", target, fault)
     yield from label_errors(spec.get("selector") or {}, "spec.selector")
-
-
-def _policy(obj: Object) -> Iterator[FieldError]:
-    spec = obj.get("spec") or {}
-    yield from selector_errors(spec.get("podSelector") or {}, "spec.podSelector")
-    for direction, side in (("ingress", "from"), ("egress", "to")):
-        for index, rule in enumerate(spec.get(direction) or ()):
-            at = f"spec.{direction}[{index}]"
-            for number, port in enumerate(rule.get("ports") or ()):
-                yield from _policy_port_errors(port, f"{at}.ports[{number}]")
-            for number, peer in enumerate(rule.get(side) or ()):
-                yield from _peer_errors(peer, f"{at}.{side}[{number}]")
-    types = spec.get("policyTypes") or []
-    for index, kind in enumerate(types):
-        if kind not in ("Ingress", "Egress"):
-            yield unsupported(f"spec.policyTypes[{index}]", kind, ("Ingress", "Egress"))
-
-
-def _policy_port_errors(port: dict[str, Any], at: str) -> Iterator[FieldError]:
-    if port.get("protocol") not in _PROTOCOLS:
-        yield unsupported(f"{at}.protocol", port.get("protocol"), _PROTOCOLS)
-    number, end = port.get("port"), port.get("endPort")
-    if isinstance(number, int) and not 1 <= number <= 65535:
-        yield invalid(f"{at}.port", number, PORT_RULE)
-    elif isinstance(number, str):
-        for fault in port_name_faults(number):
-            yield invalid(f"{at}.port", number, fault)
-    if end is None:
-        return
-    if number is None:
-        yield required(f"{at}.port", "must be specified when `endPort` is specified")
-    elif isinstance(number, str):
-        yield invalid(f"{at}.endPort", end, "may not be specified when `port` is non-numeric")
-    elif end < number:
-        yield invalid(f"{at}.endPort", end, "must be greater than or equal to `port`")
-    elif end > 65535:
-        yield invalid(f"{at}.endPort", end, PORT_RULE)
-
-
-def _peer_errors(peer: dict[str, Any], at: str) -> Iterator[FieldError]:
-    selectors = [field for field in ("podSelector", "namespaceSelector") if field in peer]
-    for field in selectors:
-        yield from selector_errors(peer[field] or {}, f"{at}.{field}")
-    block = peer.get("ipBlock")
-    if block is None:
-        if not selectors:
-            yield required(at, "must specify a peer")
-        return
-    if selectors:
-        yield forbidden(at, "may not specify both ipBlock and another peer")
-    cidr = block.get("cidr", "")
-    if not cidr:
-        yield required(f"{at}.ipBlock.cidr")
-        return
-    whole = network(cidr)
-    if whole is None:
-        yield invalid(f"{at}.ipBlock.cidr", cidr, _CIDR_RULE)
-        return
-    for index, text in enumerate(block.get("except") or ()):
-        part, where = network(text), f"{at}.ipBlock.except[{index}]"
-        if part is None:
-            yield invalid(where, text, _CIDR_RULE)
-        elif part.version != whole.version or not part.subnet_of(whole) or part == whole:  # type: ignore[arg-type]
-            yield invalid(where, text, "must be a strict subset of `cidr`")
-
-
-def network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """None: it is none. Host bits may be set, as Go's parser has it."""
-    if "/" not in cidr or not re.fullmatch(r"[0-9a-fA-F:.]+/\d{1,3}", cidr):
-        return None
-    try:
-        return ipaddress.ip_network(cidr, strict=False)
-    except ValueError:
-        return None
-
-
-def selector_errors(selector: dict[str, Any], where: str) -> Iterator[FieldError]:
-    """Of a LabelSelector."""
-    yield from label_errors(selector.get("matchLabels") or {}, f"{where}.matchLabels")
-    for index, one in enumerate(selector.get("matchExpressions") or ()):
-        at, operator, values = f"{where}.matchExpressions[{index}]", one.get("operator", ""), one.get("values") or ()
-        if operator in ("In", "NotIn"):
-            if not values:
-                yield required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                yield forbidden(f"{at}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-        else:
-            yield invalid(f"{at}.operator", operator, "not a valid selector operator")
-        for fault in qualified_name_faults(one.get("key", "")):
-            yield invalid(f"{at}.key", one.get("key", ""), fault)
 
 
 def _runtime_class(obj: Object) -> Iterator[FieldError]:
@@ -361,7 +211,7 @@ _CHECKS: Final[dict[str, Callable[[Object], Iterator[FieldError]]]] = {
     kinds.SECRETS.resource: _secret,
     kinds.PERSISTENT_VOLUME_CLAIMS.resource: _claim,
     kinds.SERVICES.resource: _service,
-    kinds.NETWORK_POLICIES.resource: _policy,
+    kinds.NETWORK_POLICIES.resource: policy_errors,
     kinds.RUNTIME_CLASSES.resource: _runtime_class,
     kinds.STORAGE_CLASSES.resource: _storage_class,
     kinds.RESOURCE_QUOTAS.resource: _quota,

@@ -9,7 +9,6 @@ _MODE: Final = 0o644
 _EVICTED_AFTER_S: Final = 300  # the admission plugin DefaultTolerationSeconds
 CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_HOST_PATH: Final = {"type": ""}
 
 
 def containers_of(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
