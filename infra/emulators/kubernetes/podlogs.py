@@ -257,8 +257,9 @@ def _seek_tail(file: BinaryIO, lines: int) -> None:
         position += len(record)
         if record.split(b" ", 3)[2:3] == [b"F"]:
             starts.append(position)
-    whole = starts[-1] == position
-    file.seek(position if lines <= 0 else starts[0] if whole else starts[min(1, len(starts) - 1)])
+    if starts[-1] == position:  # no line has begun there
+        starts.pop()
+    file.seek(position if lines <= 0 or not starts else starts[-min(lines, len(starts))])
 
 
 def _rfc3339(moment_ns: int) -> str:
