@@ -7,12 +7,12 @@ LOCAL = @$(PYTHON) infra/local/bootstrap.py local
 DEV = @$(PYTHON) infra/local/bootstrap.py dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench reconcile clean
+.PHONY: help demo up test test-gke check bench reconcile clean
 
 help: ## this list
 	@echo "OnMemOS: isolated sessions where commands run"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-10s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "ARGS=… are passed on. PYTHON=python3.12 chooses the Python that the virtual environment is made with."
@@ -29,6 +29,12 @@ up: ## run the stack in the foreground until Ctrl-C
 test: ## every test; ARGS="tests/unit" for some
 	$(DEV)
 	@$(VENV)/python -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
+
+test-gke: ## the GKE provider on any cluster: KUBECONFIG=… [IMAGE=…, which answers GET /health on PORT]
+	@test -n "$(KUBECONFIG)" || { echo "test-gke: KUBECONFIG is not set; wanted the path of a kubeconfig" >&2; exit 2; }
+	$(DEV)
+	@ONMEMOS_TEST_KUBECONFIG="$(abspath $(KUBECONFIG))" ONMEMOS_TEST_IMAGE="$(IMAGE)" \
+		$(VENV)/python -m pytest -rs -k gke tests/contract/providers $(ARGS)
 
 check: ## ruff, mypy --strict, import-linter
 	$(DEV)

@@ -113,7 +113,7 @@ class GkeRig:
             waiting.cancel()
 
     async def _until(self, kind: Kind, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
-        async with asyncio.timeout(30), aclosing(self.api.states(kind, namespace, name)) as states:
+        async with asyncio.timeout(60), aclosing(self.api.states(kind, namespace, name)) as states:
             async for state in states:
                 if state is not None and holds(state):
                     return state
@@ -231,9 +231,10 @@ async def _namespaces(http: httpx.AsyncClient, tenant: str) -> list[str]:
 async def _make_accounts(http: httpx.AsyncClient, tenant: str) -> None:
     """What the controller does that an API server alone does not have: each namespace gets its default account."""
     while True:
-        for namespace in await _namespaces(http, tenant):
-            account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-            await http.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", json=account)
+        with contextlib.suppress(httpx.HTTPError):
+            for namespace in await _namespaces(http, tenant):
+                account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+                await http.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", json=account)
         await asyncio.sleep(0.1)
 
 
