@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared import names, prices
-from shared.choice import SSH_PROVIDERS
+from shared.choice import DIRECT_PROVIDERS, SSH_PROVIDERS
 from shared.creation import Plan
-from shared.job_models import Job, JobOutput, JobPage
+from shared.job_models import NO_OUTPUT, Job, JobOutput, JobPage
 from shared.models import NEVER, ApiKey, Connection, Execution, Page, Position, Resources, Session, State
 from shared.templates import Template
 
@@ -22,7 +22,7 @@ def session_json(session: Session) -> dict[str, Any]:
         "namespace": session.namespace,
         "user": session.user,
         "status": str(session.state),
-        "url": session.url,
+        "url": session.url if session.provider in DIRECT_PROVIDERS else None,
         "websocket": f"/v1/cloudrun/workspaces/{session.id}/shell",
         "ssh": session.provider in SSH_PROVIDERS,
         "details": {**session.details, "boots": session.boots},
@@ -112,7 +112,7 @@ def key_json(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def job_json(job: Job, output: JobOutput = JobOutput()) -> dict[str, Any]:
+def job_json(job: Job, output: JobOutput = NO_OUTPUT) -> dict[str, Any]:
     """A job with its output; bytes that are no UTF-8 are shown as U+FFFD."""
     texts = {"stdout": _text(output.stdout), "stderr": _text(output.stderr), "truncated": output.truncated}
     return {**_job_json(job), **texts}

@@ -8,6 +8,7 @@ from shared.models import AUTO, ProviderName, SessionSpec
 
 LONG_RUN_MINUTES = 60  # longer work wants a machine of its own
 SSH_PROVIDERS = (ProviderName.WORKSTATIONS,)
+DIRECT_PROVIDERS = (ProviderName.CLOUD_RUN,)  # whose workspaces clients reach by their URL with nothing but a ticket
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,6 @@ LONGEST_S = 604_800  # 168 h: cloud.google.com/run/docs/configuring/task-timeout
 MARGIN_S = 30  # around the runner's own timeout: for its start, and for the output's last part
 RUNNER = ("python3", "-I", "-S", "/opt/onmemos/agent/job.py")
 TOO_LATE = (exceptions.DeadlineExceeded, exceptions.RetryError)  # how an operation that lasts too long is said
-USER_ID = 1000  # of the session's user in the images: the mounted bucket is theirs
 
 
 class CloudRunJobs:
@@ -121,7 +120,6 @@ class CloudRunJobs:
 
     def _job(self, session: Session, job: Job, bucket: str) -> run_v2.Job:
         # The runner looks for its command in folders that no object stands for; its user is not root.
-        options = ("implicit-dirs", f"uid={USER_ID}", f"gid={USER_ID}")
         container = run_v2.Container(
             image=session.image,
             command=[*RUNNER, f"{session.storage.mount_path}/{names.job_folder(job.id)}"],
@@ -130,7 +128,7 @@ class CloudRunJobs:
         )
         task = run_v2.TaskTemplate(
             containers=[container],
-            volumes=volumes(session, bucket, *options),
+            volumes=volumes(session, bucket),
             max_retries=job.spec.retries,
             timeout={"seconds": min(math.ceil(job.spec.timeout_s) + MARGIN_S, LONGEST_S)},
             service_account=self._settings.service_account,

@@ -72,6 +72,9 @@ class JobOutput:
     truncated: bool = False
 
 
+NO_OUTPUT = JobOutput()
+
+
 @dataclass(frozen=True, slots=True)
 class JobPage:
     """Some jobs of a session, and where the next page begins, after a job; None when this is the last."""

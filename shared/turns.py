@@ -15,6 +15,7 @@ from shared.errors import (
     SessionFailed,
     SessionNotFound,
     SessionNotReady,
+    SessionSuspended,
     WorkspaceLost,
     WorkspaceUnreachable,
     WriteConflict,
@@ -98,6 +99,8 @@ def unfit(session: Session, wanted: State) -> OnMemOSError:
     match session.state:
         case State.FAILED:
             return SessionFailed(f"session {session.id} failed: {session.error}")
+        case State.SUSPENDED:
+            return SessionSuspended(f"session {session.id} is suspended; wanted {wanted}: resume it first")
         case State.DELETING:
             return SessionNotFound()
     return SessionNotReady(f"session {session.id} is {session.state}; wanted {wanted}: try again in a moment")

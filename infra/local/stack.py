@@ -156,6 +156,8 @@ class Stack:
             "ONMEMOS_RELAY_URL": f"http://{HOST}:{gateway_port}",
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
             "CLOUD_RUN_MODE": self.settings.cloud_run_mode,
+            "ONMEMOS_KUBECONFIG": str(self.settings.kubeconfig),
+            "KUBECONFIG": str(self.settings.kubeconfig),  # kubectl's own
         }
         if self.settings.templates_file is not None:
             self.environment["ONMEMOS_TEMPLATES_FILE"] = str(self.settings.templates_file)
@@ -186,6 +188,8 @@ class Stack:
             "--grpc-port": settings.ports.emulators,
             "--http-port": settings.ports.http,
             "--workstations-port": settings.ports.workstations,
+            "--kubernetes-port": settings.ports.kubernetes,
+            "--kubeconfig": settings.kubeconfig,
             "--sandbox": settings.sandbox,
             "--egress": settings.egress,
             "--storage-port": storage_port,

@@ -6,6 +6,10 @@ from shared.models import Session
 from shared.providers.cloud_run_api import CloudRunSettings
 
 AGENT_PORT = 8080
+USER_ID = 1000  # of the session's user, in the images
+# gcsfuse's: a bucket is root's otherwise, and a folder that nobody made as an object is not seen.
+# cloud.google.com/run/docs/configuring/services/cloud-storage-volume-mounts#mount-options
+GCSFUSE_OPTIONS = ("implicit-dirs", f"uid={USER_ID}", f"gid={USER_ID}")
 
 
 def agent_container(session: Session, env: dict[str, str]) -> run_v2.Container:
@@ -41,9 +45,9 @@ def mounts(session: Session) -> list[run_v2.VolumeMount]:
     return found
 
 
-def volumes(session: Session, bucket: str, *mount_options: str) -> list[run_v2.Volume]:
-    """All that the session has mounted; the options are gcsfuse's for the bucket."""
-    source = run_v2.GCSVolumeSource(bucket=bucket, mount_options=list(mount_options))
+def volumes(session: Session, bucket: str) -> list[run_v2.Volume]:
+    """All that the session has mounted."""
+    source = run_v2.GCSVolumeSource(bucket=bucket, mount_options=list(GCSFUSE_OPTIONS))
     found = [run_v2.Volume(name="bucket", gcs=source)]
     share = session.storage.filestore
     if share is not None:

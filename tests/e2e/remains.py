@@ -1,25 +1,37 @@
 """Waiting for what sessions become, and everything that they leave behind."""
 
 import asyncio
+import base64
+import json
 import os
+import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc.aio
+import httpx
 import psutil
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import run_v2, tasks_v2
+from google.cloud import run_v2, tasks_v2, workstations_v1
 from google.cloud.firestore_v1 import Client as Firestore
 from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
 from google.cloud.run_v2.services.services.transports import ServicesGrpcAsyncIOTransport
 from google.cloud.storage import Client as Storage
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
+from google.cloud.workstations_v1.services.workstations.transports import WorkstationsGrpcAsyncIOTransport
 
 from infra.local.stack import Stack
 from sdk.python.client import OnMemOSClient
 from sdk.python.errors import NotFound
 
 PATIENCE_S = 30.0
+KUBERNETES_LISTS = (
+    "/api/v1/pods",
+    "/api/v1/secrets",
+    "/api/v1/persistentvolumeclaims",
+    "/apis/networking.k8s.io/v1/networkpolicies",
+)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> float:
@@ -56,6 +68,8 @@ class Remains:
             "buckets": self._buckets(),
             "services": asyncio.run(self._services()),
             "jobs": asyncio.run(self._jobs()),
+            "workstations": asyncio.run(self._workstations()),
+            "Kubernetes objects": self._kubernetes(),
             "tasks": asyncio.run(self._tasks()),
             "folders": [name for _, names, _ in os.walk(self._home) for name in names if self._mark in name],
             "processes": self._processes(),
@@ -85,6 +99,28 @@ class Remains:
             client = run_v2.JobsAsyncClient(transport=JobsGrpcAsyncIOTransport(channel=channel))
             jobs = await client.list_jobs(parent=self._parent)
             return [job.name async for job in jobs if self._mark in job.labels.get("onmemos-session", "")]
+
+    async def _workstations(self) -> list[str]:
+        parent = f"{self._env['ONMEMOS_WORKSTATIONS_CLUSTER']}/workstationConfigs/-"
+        async with grpc.aio.insecure_channel(self._env["WORKSTATIONS_EMULATOR_HOST"]) as channel:
+            transport = WorkstationsGrpcAsyncIOTransport(channel=channel)
+            client = workstations_v1.WorkstationsAsyncClient(transport=transport)
+            found = await client.list_workstations(parent=parent)
+            return [one.name async for one in found if self._mark in one.name]
+
+    def _kubernetes(self) -> list[str]:
+        """Namespaces stay: they are a tenant's, and cost nothing."""
+        config = json.loads(Path(self._env["ONMEMOS_KUBECONFIG"]).read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        trust = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        found = []
+        with httpx.Client(base_url=cluster["server"], verify=trust) as client:
+            client.headers["Authorization"] = f"Bearer {user['token']}"
+            for path in KUBERNETES_LISTS:
+                items = client.get(path, params={"labelSelector": "onmemos.dev/session"}).raise_for_status().json()
+                names = [f"{path}/{item['metadata']['name']}" for item in items["items"]]
+                found += [name for name in names if self._mark in name]
+        return found
 
     async def _tasks(self) -> list[str]:
         async with grpc.aio.insecure_channel(self._env["CLOUD_TASKS_EMULATOR_HOST"]) as channel:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ async def world(grpc_server: tuple[grpc.aio.Server, str], tmp_path: Path) -> Asy
         await server.start()
         channel = grpc.aio.insecure_channel(address)
         client = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
-        for step in ("provision", "expire", "teardown"):
+        for step in ("provision", "expire", "teardown", "suspend", "move"):
             name = f"projects/test/locations/us-central1/queues/onmemos-{step}"
             await client.create_queue(parent="projects/test/locations/us-central1", queue=tasks_v2.Queue(name=name))
         settings = CloudTasksSettings("test", "us-central1", "onmemos-{step}", url + "/{function}", ACCOUNT)
@@ -86,6 +86,20 @@ async def test_a_step_arrives_at_its_function_with_the_session(world: World) -> 
     assert (function, body) == ("provision_session", {"session_id": session.id})
     await world.tasks.teardown(session)
     assert (await world.next())[0] == "teardown_session"
+
+
+@pytest.mark.parametrize(("step", "function"), [("suspend", "stop_session"), ("move", "transfer_session")])
+async def test_a_turn_arrives_with_its_number_and_each_turn_is_a_task_of_its_own(
+    world: World, step: str, function: str
+) -> None:
+    session = a_session(turn=3)
+    enqueue = getattr(world.tasks, step)
+    await enqueue(session)
+    await enqueue(session)
+    await enqueue(replace(session, turn=4))
+    arrived = [(await world.next())[:2] for _ in range(2)]
+    assert sorted(arrived, key=str) == [(function, {"session_id": session.id, "turn": turn}) for turn in (3, 4)]
+    assert world.arrived.empty()
 
 
 async def test_a_step_is_signed_by_the_account_for_its_function_alone(world: World) -> None:

@@ -8,7 +8,7 @@ from shared.errors import (
     ProviderUnavailable,
     ProvisioningFailed,
     QuotaExceeded,
-    SessionNotReady,
+    SessionSuspended,
     WorkspaceLost,
 )
 from shared.models import Command, ProviderName, Resources, Session, State
@@ -159,7 +159,7 @@ async def test_a_suspended_session_is_not_moved(house: House) -> None:
     session = await at_work(house)
     await house.sessions.suspend(ME, session.id)
     await house.deliver()
-    with pytest.raises(SessionNotReady, match="is suspended; wanted running"):
+    with pytest.raises(SessionSuspended, match="is suspended; wanted running"):
         await house.sessions.move(ME, session.id, GKE)
 
 
