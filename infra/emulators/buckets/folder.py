@@ -9,6 +9,7 @@ What a session leaves in a bucket may be anything: no link is followed here, and
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import mimetypes
@@ -76,6 +77,40 @@ class Folder:
             _describe(fd, name)
         return True
 
+    def object(self, name: str) -> Object | None:
+        """None where there is none. What is not described yet is shown as listings do."""
+        try:
+            fd = self._opened(name)
+        except (OSError, ValueError):
+            return None
+        try:
+            return _shown(name, fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
+    def take(self, file: Path, name: str, described: dict[str, Any], crc32c: str, md5: str) -> Object:
+        """Make an object of a file on this file system, whose sums are known; what was there is replaced.
+
+        Raises OSError: something else than a folder is where one is needed, or a folder where the object goes.
+        """
+        with file.open("rb") as content:
+            fd = content.fileno()
+            os.fchmod(fd, 0o644)
+            status = os.fstat(fd)
+            attributes.write(fd, DESCRIPTION, json.dumps(_description(described, name, status, crc32c, md5)).encode())
+            attributes.write(fd, STAMP, _stamp_of(status))
+            *folders, last = name.split("/")
+            folder_fd = self._entered(folders, make=True)
+            try:
+                os.rename(file, last, dst_dir_fd=folder_fd)  # a link there is replaced, not followed
+            finally:
+                os.close(folder_fd)
+            self.hand_over(name)
+            made = _shown(name, fd)
+        if made is None:
+            raise OSError(errno.EINVAL, "it is named as fake-gcs-server's trials are", name)
+        return made
+
     def hand_over(self, name: str) -> None:
         """Give the object, and the folders it lies in, to the owner of the bucket's folder, who has it mounted."""
         status = self._path.stat()
@@ -129,14 +164,17 @@ class Folder:
         finally:
             os.close(folder_fd)
 
-    def _entered(self, folders: list[str]) -> int:
-        """A folder below, opened step by step. Raises OSError, ValueError."""
+    def _entered(self, folders: list[str], *, make: bool = False) -> int:
+        """A folder below, opened step by step; `make` those that are missing. Raises OSError, ValueError."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self._path, flags)
         try:
             for folder in folders:
                 if folder in ("", ".", ".."):
                     raise ValueError(f"{folder!r} is not a folder's name")
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(folder, dir_fd=fd)
                 _open_up(folder, fd)
                 outer, fd = fd, os.open(folder, flags, dir_fd=fd)
                 os.close(outer)

@@ -1,8 +1,8 @@
 """What stands in front of fake-gcs-server, so that sessions and clients see the same objects in a mounted bucket.
 
-It lists objects itself, and passes everything else on: before that, the objects that a request names are described as
-they are now (see folder.py), and after that, what was written is. Objects that were written are handed to whom the
-bucket's folder belongs.
+It lists objects and takes resumable uploads itself, and passes everything else on: before that, the objects that a
+request names are described as they are now (see folder.py), and after that, what was written is. Objects that were
+written are handed to whom the bucket's folder belongs.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from infra.emulators.buckets import listing
 from infra.emulators.buckets.folder import Folder
+from infra.emulators.buckets.uploads import ID, BadUpload, Uploads
 
 CONNECT_TIMEOUT_S = 5.0
 _JSON_API = re.compile(r"/(?:upload/|download/)?(?:storage/v1/)?b/([^/]+)(?:/o(?:/([^/]+)(?:/.*)?)?)?")
@@ -30,16 +31,21 @@ _HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "te", "trailer", 
 
 
 class Front:
-    """An ASGI application. `server` is fake-gcs-server's URL, `buckets` its folder; close it at the end."""
+    """An ASGI application. `server` is fake-gcs-server's URL, `buckets` its folder; close it at the end.
+
+    Beside that folder it has one of its own, for uploads.
+    """
 
     def __init__(self, buckets: Path, server: str) -> None:
         self._buckets = buckets
+        self._uploads = Uploads(buckets.with_name(f"{buckets.name}-parts"))
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
         limits = httpx.Limits(max_connections=None)
         self._client = httpx.AsyncClient(base_url=server, timeout=timeout, limits=limits, trust_env=False)
 
     async def close(self) -> None:
         await self._client.aclose()
+        await asyncio.to_thread(self._uploads.close)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,8 +63,14 @@ class Front:
             return await self._passed(request, path)
         if path.endswith("/o") and request.method == "GET":
             return await self._listed(request, bucket)
+        if request.query_params.get("uploadType") == "resumable" and path.startswith("/upload/"):
+            return await self._uploaded(request, path, bucket)
         if name:
             await asyncio.to_thread(self._settle, path, every=path.endswith("/compose"))
+            if request.method in _READS and not await asyncio.to_thread(self._is_meant, request, bucket, name):
+                return _refusal(
+                    412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."
+                )
         elif request.method == "DELETE" and not await asyncio.to_thread(self._folder(bucket).clear):
             return _refusal(409, "conflict", "The bucket you tried to delete is not empty.")
         return await self._passed(request, path)
@@ -74,6 +86,34 @@ class Front:
             return JSONResponse(await asyncio.to_thread(work))
         except listing.BadListing as exc:
             return _refusal(400, "invalid", str(exc))
+
+    async def _uploaded(self, request: Request, path: str, bucket: str) -> Response:
+        """Begins one, or goes on with one of ours."""
+        upload_id = request.query_params.get("upload_id", "")
+        here = f"http://{request.headers.get('host', '')}"
+        try:
+            if request.method == "POST" and not upload_id:
+                begun = self._uploads.begin(bucket, request.query_params, request.headers, await request.body())
+                if begun is None:
+                    return await self._passed(request, path)
+                return Response(headers={"Location": f"{here}{path}?uploadType=resumable&upload_id={begun}"})
+            if not upload_id.startswith(ID):
+                return await self._passed(request, path)
+            if request.method == "DELETE":
+                self._uploads.cancel(upload_id)
+                return Response(status_code=499)  # that is Cloud Storage's
+            made, size = await self._uploads.take(upload_id, request.headers, request.stream(), self._folder(bucket))
+        except BadUpload as exc:
+            return _refusal(exc.status, exc.reason, str(exc))
+        if made is None:
+            return Response(status_code=308, headers={"Range": f"bytes=0-{size - 1}"} if size else {})
+        return JSONResponse(listing.resource(bucket, made, here))
+
+    def _is_meant(self, request: Request, bucket: str, name: str) -> bool:
+        """Whether the object is of the generation that a read is about; fake-gcs-server does not look."""
+        wanted = request.query_params.get("ifGenerationMatch")
+        found = self._folder(bucket).object(name) if wanted else None
+        return found is None or str(found.generation) == wanted
 
     async def _passed(self, request: Request, path: str) -> Response:
         content = request.stream() if _has_body(request) else None
