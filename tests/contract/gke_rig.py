@@ -103,7 +103,7 @@ class GkeRig:
         self, session: Session, holds: Callable[[Object], bool], creating: "asyncio.Task[Workspace] | None" = None
     ) -> Object:
         """The session's Pod once it is like that; if its creation fails before, the failure."""
-        waiting = asyncio.create_task(self._until(PODS, namespace_name(session), session.id, holds))
+        waiting = asyncio.create_task(self.until_one(PODS, namespace_name(session), session.id, holds))
         try:
             await asyncio.wait({waiting, *([creating] if creating else [])}, return_when=asyncio.FIRST_COMPLETED)
             if creating is not None and creating.done():
@@ -112,7 +112,8 @@ class GkeRig:
         finally:
             waiting.cancel()
 
-    async def _until(self, kind: Kind, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
+    async def until_one(self, kind: Kind, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
+        """An object once it is like that."""
         async with asyncio.timeout(60), aclosing(self.api.states(kind, namespace, name)) as states:
             async for state in states:
                 if state is not None and holds(state):
