@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.clients import Clients
@@ -12,7 +11,6 @@ from shared.models import ProviderName
 if TYPE_CHECKING:
     from shared.providers.base import Provider
     from shared.providers.cloud_run_api import CloudRunSettings
-    from shared.providers.gke_credentials import Credentials
 
 
 def offered(settings: Settings, clients: Clients, closing: AsyncExitStack) -> "dict[ProviderName, Provider]":
@@ -46,8 +44,7 @@ def _cloud_run(settings: Settings, clients: Clients) -> "Provider":
 
 
 def _gke(settings: Settings, closing: AsyncExitStack) -> "Provider":
-    from shared.providers.gke import Gke
-    from shared.providers.gke_manifests import GkeSettings
+    from shared.providers.gke import Gke, GkeSettings, credentials
 
     wanted = GkeSettings(
         kubeconfig=settings.gke_kubeconfig,
@@ -60,18 +57,9 @@ def _gke(settings: Settings, closing: AsyncExitStack) -> "Provider":
         disk_gib=settings.gke_disk_gib,
         warm_pool=settings.gke_warm_pool,
     )
-    gke = Gke(wanted, _cluster_credentials(settings))
+    gke = Gke(wanted, credentials(wanted))
     closing.push_async_callback(gke.close)
     return gke
-
-
-def _cluster_credentials(settings: Settings) -> "Credentials":
-    from shared.providers.gke_credentials import Kubeconfig
-    from shared.providers.gke_endpoint import GkeCluster
-
-    if settings.gke_kubeconfig:
-        return Kubeconfig(Path(settings.gke_kubeconfig))
-    return GkeCluster(settings.gke_cluster)
 
 
 def _workstations(settings: Settings, clients: Clients) -> "Provider":

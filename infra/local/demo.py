@@ -110,7 +110,9 @@ async def _tour(console: Console, stack: Stack) -> None:
         else:
             await tour.test_a_project(await pip_environment)
         await tour.fail()
-        await tour.keep_a_file()
+        note = await tour.keep_a_file()
+        await tour.rest(note)
+        await tour.move(note, "gke")
         await tour.delete()
 
 
@@ -143,11 +145,36 @@ class Tour:
         """A command that fails is a result, not an error."""
         await self._do("a command that fails", "ls /nowhere", returncode=2)
 
-    async def keep_a_file(self) -> None:
-        """What one command writes, another reads."""
+    async def keep_a_file(self) -> str:
+        """What one command writes, another reads; what that was."""
         text = f"written at {time.strftime('%H:%M:%S')}"
         await self._do("write a file", "mkdir -p notes && cat > notes/today", stdin=text)
         await self._do("read it back", "cat notes/today", wanted=text)
+        return text
+
+    async def rest(self, note: str) -> None:
+        """Suspended, nothing of it runs; resumed, it has its files."""
+        for what, turn, status in (
+            ("suspend the session: its files go to its bucket", self._client.suspend_session, "suspended"),
+            ("resume it", self._client.resume_session, "running"),
+        ):
+            began = time.monotonic()
+            async with self._busy(what):
+                session = await turn(self._id)
+            if session["status"] != status:
+                raise DemoFailed(f"{what}: the session is {session['status']}, wanted {status}: {session['details']}")
+            self.show(what, time.monotonic() - began)
+        await self._do("read the file again", "cat notes/today", wanted=note)
+
+    async def move(self, note: str, provider: str) -> None:
+        """To another provider, under the same id and with the same files."""
+        what, began = f"move it to {provider}", time.monotonic()
+        async with self._busy(what):
+            session = await self._client.move_session(self._id, provider)
+        if (session["provider"], session["status"]) != (provider, "running"):
+            raise DemoFailed(f"{what}: it is {session['status']} on {session['provider']}: {session['details']}")
+        self.show(what, time.monotonic() - began)
+        await self._do("the same session, the same file", "cat notes/today", wanted=note)
 
     async def delete(self) -> None:
         """Gone for everybody, at once."""
