@@ -53,7 +53,7 @@ _ATTENDED_BRIDGE = (
     "with open(sys.argv[1] + '.lock', 'w') as lock:\n"
     "    fcntl.flock(lock, fcntl.LOCK_EX)\n"
     "    if not os.path.exists(sys.argv[1]):\n"
-    f"        attendant = ['python3', '-I', '-S', '{LAUNCHER_FOLDER}/attendant.py', sys.argv[1]]\n"
+    f"        attendant = ['python3', '-E', '-S', '{LAUNCHER_FOLDER}/attendant.py', sys.argv[1]]\n"
     "        null = subprocess.DEVNULL\n"
     "        subprocess.Popen(attendant, stdin=null, stdout=null, stderr=null, start_new_session=True)\n"
     "    for _ in range(500):\n"

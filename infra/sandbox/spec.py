@@ -168,7 +168,7 @@ def check_spec(spec: ContainerSpec) -> None:
             raise SandboxError(f"mount target {mount.target!r}: wanted an absolute path like /mnt/bucket")
         if _is_the_systems(parts[1:]) or any(f"{mount.target}/".startswith(f"{p}/") for p in _OURS):
             raise SandboxError(f"mount target {mount.target!r}: that folder is the system's")
-        if not mount.source.exists():
+        if not (mount.source.is_dir() or mount.source.is_file()):
             raise SandboxError(f"mount source {mount.source}: wanted a folder or file that exists")
     limits = spec.limits
     if limits.memory_bytes < MINIMUM_MEMORY_BYTES or limits.processes < 1 or limits.cpu <= 0:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from infra.emulators.kubernetes.container_life import ContainerLife
 from infra.emulators.kubernetes.history import Event
-from infra.emulators.kubernetes.kinds import PODS
+from infra.emulators.kubernetes.kinds import CONFIG_MAPS, PODS, SECRETS
 from infra.emulators.kubernetes.objects import Object, copied
 from infra.emulators.kubernetes.pod_worker import OVER, NodeParts, PodWorker
 from infra.emulators.kubernetes.statuses import Gone
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 
 FIRST_IP: Final = (10 << 24) + (244 << 16) + 2
 IPS: Final = 60_000
+_FILES: Final = (CONFIG_MAPS.resource, SECRETS.resource)
 
 
 class Kubelet:
@@ -45,7 +47,7 @@ class Kubelet:
 
     async def _watch(self) -> None:
         while True:
-            watch = self._parts.objects.open_watch(PODS)
+            watch = self._parts.objects.open_watch(None)
             try:
                 while True:
                     for event in await watch.next():
@@ -54,12 +56,20 @@ class Kubelet:
                 log.warning("the kubelet begins its watch anew")
 
     def _saw(self, event: Event) -> None:
+        if event.kind.resource in _FILES:
+            self._refresh(event)
+        elif event.kind.resource == PODS.resource:
+            self._saw_pod(event)
+
+    def _saw_pod(self, event: Event) -> None:
         pod = copied(event.object)
         uid = pod["metadata"]["uid"]
         worker = self._workers.get(uid)
         if event.type == "DELETED":
             if worker is not None:
                 worker.removed()
+            elif pod["spec"].get("nodeName") == self._node:
+                self._do(PodWorker(self._parts, pod, "").forget(), f"what is left of pod {pod['metadata']['name']}")
         elif worker is not None:
             worker.saw(pod)
         elif pod["spec"].get("nodeName") == self._node and not self._is_history(pod):
@@ -75,7 +85,17 @@ class Kubelet:
         uid = pod["metadata"]["uid"]
         worker = PodWorker(self._parts, pod, (pod.get("status") or {}).get("podIP") or self._address())
         self._workers[uid] = worker
-        task = asyncio.create_task(self._work(worker), name=f"pod {pod['metadata']['name']}")
+        self._do(self._work(worker), f"pod {pod['metadata']['name']}")
+
+    def _refresh(self, event: Event) -> None:
+        """Files of Secrets and ConfigMaps follow them, in Pods that run too."""
+        metadata = event.object["metadata"]
+        for worker in self._workers.values():
+            if event.type == "MODIFIED" and worker.pod["metadata"]["namespace"] == metadata["namespace"]:
+                self._do(worker.refresh(), f"files of {worker.uid}")
+
+    def _do(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

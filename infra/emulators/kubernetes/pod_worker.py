@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -230,8 +231,13 @@ class PodWorker:
         return float(spec.get("terminationGracePeriodSeconds", 30))
 
     def _deadline_s(self) -> float | None:
+        """What is left of the time that it may be active."""
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
-        return None if seconds is None else float(seconds)
+        if seconds is None:
+            return None
+        since = (self.pod.get("status") or {}).get("startTime") or self._began
+        passed = datetime.fromisoformat(self.now()) - datetime.fromisoformat(since)
+        return max(float(seconds) - passed.total_seconds(), 0.0)
 
     def _exceeded(self) -> None:
         told = "Pod was active on the node longer than the specified deadline"
@@ -275,19 +281,29 @@ class PodWorker:
             pod["status"] = status
             await self._parts.objects.update(PODS, pod, status=True)
 
+    async def refresh(self) -> None:
+        """Write the files of Secrets and ConfigMaps anew; what is missing now keeps its old ones."""
+        if self._put_up:
+            with contextlib.suppress(NotMounted):
+                await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
+
+    async def forget(self) -> None:
+        """Nothing runs of it: delete its folders."""
+        for life in self.everybody:
+            await self._parts.runtime.remove(life.sandbox_name)
+        await asyncio.to_thread(self._delete_folders)
+
     async def _clean(self) -> None:
         """Its last status, its folders, and then the object itself."""
         parts, metadata = self._parts, self.pod["metadata"]
         if not self.gone:
             with contextlib.suppress(StatusError):
                 await self._write_status()
-        for life in self.everybody:
-            await parts.runtime.remove(life.sandbox_name)
-        await asyncio.to_thread(self._forget)
+        await self.forget()
         if not self.gone:
             with contextlib.suppress(StatusError):
                 await parts.objects.delete(PODS, metadata["namespace"], metadata["name"], grace_s=0, uid=self.uid)
 
-    def _forget(self) -> None:
+    def _delete_folders(self) -> None:
         self._parts.volumes.take_down(self.uid)
         shutil.rmtree(self._parts.logs / self.uid, ignore_errors=True)

@@ -6,10 +6,13 @@ import select
 
 
 def bind(path: str) -> _socket.socket:
+    """The path appears once it takes connections."""
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o666)  # noqa: PTH101, S103 - the folder says who comes near
+    early = f"{path}.new"
+    listener.bind(early)
+    os.chmod(early, 0o666)  # noqa: PTH101, S103 - the folder says who comes near
     listener.listen(64)
+    os.rename(early, path)  # noqa: PTH104
     return listener
 
 

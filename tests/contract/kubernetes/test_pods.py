@@ -262,4 +262,9 @@ async def test_running_pods_are_back_after_a_restart(tmp_path_factory: pytest.Te
         assert container_of(again)["lastState"]["terminated"]["exitCode"] == 255
         kept = folder / "scratch" / first["metadata"]["uid"] / "v" / "file"
         await eventually(lambda: kept.read_text() == "kept\nkept\n")
-        assert phase(await pods.namespace.get("pods", "over")) == "Succeeded"
+        over = await pods.namespace.get("pods", "over")
+        assert phase(over) == "Succeeded"
+        left = folder / "sandboxes" / f"pod-{over['metadata']['uid'].replace('-', '')[:12]}"
+        assert left.exists()
+        await pods.delete("over")
+        await eventually(lambda: not left.exists())

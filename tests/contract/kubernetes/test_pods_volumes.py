@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.kubernetes.node_rig import Node, container_of, eventually, waiting
+from tests.contract.kubernetes.node_rig import Node, container_of, eventually, phase, waiting
 from tests.contract.kubernetes.requests import Json, told
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -67,6 +67,17 @@ async def test_files_of_secrets_and_maps_are_mounted_and_not_written(node: Node)
     await node.ended("files")
     said = await node.log("files", stream="Stdout")
     assert said == "hiddenlowx=1filesno\n"
+
+
+async def test_files_follow_their_map(node: Node) -> None:
+    await config(node)
+    script = "until [ $(cat /etc/config/LEVEL) = high ]; do sleep 0.02; done"
+    volumes = [{"name": "cm", "configMap": {"name": "cm"}}]
+    container = {"volumeMounts": [{"name": "cm", "mountPath": "/etc/config"}]}
+    await node.run("follows", script, container=container, volumes=volumes, restartPolicy="Never")
+    await node.ready("follows")
+    told(await node.namespace.patch("configmaps", "cm", {"data": {"LEVEL": "high"}}))
+    assert phase(await node.ended("follows")) == "Succeeded"
 
 
 async def test_the_token_of_its_service_account_lets_a_pod_in(node: Node) -> None:

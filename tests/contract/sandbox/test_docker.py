@@ -2,15 +2,19 @@
 
 import asyncio
 import itertools
+import os
 import shutil
+import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from infra.sandbox import docker
+from infra.sandbox.attendance import Exited, Output, execute
 from infra.sandbox.runtime import open_runtime
-from infra.sandbox.spec import ContainerSpec, Limits, Mount, SandboxUnavailable
+from infra.sandbox.spec import Attendance, ContainerSpec, Limits, Mount, SandboxUnavailable
 from tests.contract.sandbox.conftest import MIB, until
 
 SPEC = ContainerSpec(
@@ -50,6 +54,18 @@ def test_a_closed_network_is_no_network() -> None:
     assert docker.agent_environment(closed)["ONMEMOS_AGENT_SOCKET"] == "/run/onmemos/agent.sock"
 
 
+def test_a_mount_at_the_workspace_replaces_it_and_an_attendant_is_shown() -> None:
+    spec = ContainerSpec(
+        "one", "image", mounts=(Mount(Path("/srv/disk"), "/workspace"),), attendance=Attendance.STDIN, hostname="pod"
+    )
+    arguments = docker.run_arguments(spec, "tag-one", "tag", Path("/state/one/workspace"))
+    assert ("--volume", "/srv/disk:/workspace:rw") in _pairs(arguments)
+    assert not any(word.startswith("/state/one/workspace:") for word in arguments)
+    assert any(word.endswith(":/opt/onmemos/launch:ro") for word in arguments)
+    assert ("--hostname", "pod") in _pairs(arguments)
+    assert "--interactive" in arguments
+
+
 async def test_without_an_engine_the_error_says_so(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{short_folder}/no-engine")
     with pytest.raises(SandboxUnavailable, match=r"docker command is not installed|no Docker engine answers: .+"):
@@ -76,6 +92,44 @@ elif arguments[0] == "port":
 elif arguments[:2] == ["rm", "--force"]:
     open({log!r} + ".removed", "w").close()
 """
+
+
+EXEC_ENGINE = """#!{python}
+import os, sys, time
+arguments = sys.argv[1:]
+if arguments[0] == "run":
+    while not os.path.exists({inside!r} + "/removed"):
+        time.sleep(0.01)
+elif arguments[:2] == ["rm", "--force"]:
+    open({inside!r} + "/removed", "w").close()
+elif arguments[0] == "exec":
+    words = [w.replace("/run/onmemos", {inside!r}).replace("/opt/onmemos/launch", {launch!r}) for w in arguments[3:]]
+    os.execv({python!r}, words)
+"""
+
+
+async def test_commands_run_through_the_engines_own_exec(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is a stand-in: what it would run in the container runs here."""
+    inside = short_folder / "in"
+    inside.mkdir()
+    program = short_folder / "bin/docker"
+    program.parent.mkdir()
+    launch = str(Path(docker.__file__).parent / "inside")
+    program.write_text(EXEC_ENGINE.format(python=shutil.which("python3"), inside=str(inside), launch=launch))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    runtime = await open_runtime("docker", state=short_folder / "state", sockets=short_folder / "s")
+    container = await runtime.start(ContainerSpec("one", "image", attendance=Attendance.PLAIN))
+    for word in ("one", "two"):
+        async with asyncio.timeout(10), execute(container.attendant, ["echo", word]) as command:
+            assert await command.next() == Output(1, f"{word}\n".encode())
+            assert await command.next() == Exited(0)
+    attendants = subprocess.run(  # noqa: ASYNC221
+        ["pgrep", "-f", f"{launch}/attendant.py {inside}"], capture_output=True, text=True, check=True
+    )
+    os.kill(int(attendants.stdout), signal.SIGKILL)
+    await container.stop(grace_s=0)
+    await runtime.close()
 
 
 async def test_the_agents_port_is_bridged_to_its_socket(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

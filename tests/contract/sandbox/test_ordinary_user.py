@@ -16,7 +16,8 @@ PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
 from infra.sandbox.runtime import open_runtime
-from infra.sandbox.spec import ContainerSpec, Limits, Mount
+from infra.sandbox.attendance import execute
+from infra.sandbox.spec import Attendance, ContainerSpec, Limits, Mount
 
 HOG = "x = bytearray(200 << 20); print('took it')"
 FORKS = "import os, time\\nn = 0\\ntry:\\n  while n < 300:\\n    if not os.fork(): time.sleep(30); os._exit(0)\\n"
@@ -45,6 +46,11 @@ async def main():
         said[name] = container.log_tail().split()
         said["facts"] = dict(container.facts)
         await runtime.remove(name)
+    spec = ContainerSpec("x", "", limits=limits, command=("sleep", "60"), attendance=Attendance.PLAIN)
+    container = await runtime.start(spec)
+    async with execute(container.attendant, ["id", "-u"]) as command:
+        said["exec"] = (await command.next()).data.decode().split()
+    await runtime.remove("x")
     await runtime.close()
     said["left"] = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
     print(json.dumps(said))
@@ -82,6 +88,7 @@ async def test_an_ordinary_user_has_the_same_isolation(short_folder: Path) -> No
     assert 10 <= int(said["forks"][0]) <= 34
     assert said["python"] == ["42", "pip"]
     assert said["setid"] == []
+    assert said["exec"] == ["1000"]
     assert said["facts"]["isolation"] == "bubblewrap"
     assert said["facts"]["egress"] != "none"
     assert said["left"] == ["bucket", "bucket/object", "s", "s/.lock", "state"]
