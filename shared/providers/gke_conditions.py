@@ -10,6 +10,7 @@ from shared.providers.base import Condition, Health
 if TYPE_CHECKING:
     from kubernetes.aio.client import CoreV1Event, V1ContainerStatus, V1Pod
 
+ENDED = ("Failed", "Succeeded")
 AT_ONCE_S = 0.0
 # A node is added within 1-3 minutes: cloud.google.com/kubernetes-engine/docs/concepts/cluster-autoscaler
 SCALE_UP_S = 240.0
@@ -48,8 +49,10 @@ class Outlook:
 
 
 def condition(pod: "V1Pod") -> Condition:
-    """The state of a Pod that has been made; one that is being deleted is GONE."""
-    return outlook(pod, ()).condition
+    """The state of a Pod that has been made. One that is being deleted or has ended is GONE: nobody starts it again."""
+    found = outlook(pod, ()).condition
+    ended = pod.status is not None and pod.status.phase in ENDED
+    return Condition(Health.GONE, found.reason) if ended else found
 
 
 def outlook(pod: "V1Pod", events: "Iterable[CoreV1Event]") -> Outlook:
@@ -59,7 +62,7 @@ def outlook(pod: "V1Pod", events: "Iterable[CoreV1Event]") -> Outlook:
         return Outlook(Condition(Health.GONE, "the Pod is being deleted"))
     if status is None or status.phase is None:
         return Outlook(Condition(Health.STARTING, "the Pod was not looked at yet"))
-    if status.phase in ("Failed", "Succeeded"):
+    if status.phase in ENDED:
         return _failed(_words(status.reason, status.message) or _ended(pod) or f"the Pod is {status.phase}")
     for container in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
         stuck = _stuck(container, events)

@@ -21,6 +21,7 @@ from shared.providers.gke_cluster import (
     Kind,
     Refused,
 )
+from shared.providers.gke_conditions import ENDED, condition
 from shared.providers.gke_manifests import SESSION_LABEL, GkeSettings, Manifest, namespace_name, selector
 from shared.providers.gke_readiness import Waiting
 
@@ -157,7 +158,7 @@ class Pods:
             found = await self._cluster.find(PODS, namespace, name)
             if found is not None and "deletionTimestamp" in found["metadata"]:
                 await self._cluster.gone(PODS, namespace, found)
-            elif found is not None and found.get("status", {}).get("phase") in ("Failed", "Succeeded"):
+            elif found is not None and found.get("status", {}).get("phase") in ENDED:
                 await self._cluster.delete(PODS, namespace, name)
             elif found is not None:
                 return
@@ -203,8 +204,6 @@ def _name(obj: Manifest) -> str:
 
 def _condition(pod: Manifest) -> Condition:
     from kubernetes.aio.client import V1Pod
-
-    from shared.providers.gke_conditions import condition
 
     parsed = V1Pod.from_dict(pod)
     return condition(parsed) if parsed is not None else NO_POD

@@ -200,7 +200,7 @@ async def test_the_disk_of_a_long_lived_session_survives_its_stop_and_its_secret
     assert rig.is_empty()
 
 
-async def test_a_pod_that_has_failed_makes_room_for_another(rig: GkeRig) -> None:
+async def test_a_pod_that_was_evicted_is_gone_and_makes_room_for_another(rig: GkeRig) -> None:
     session = rig.session()
     await rig.created(session)
     first = await rig.find(PODS, session)
@@ -210,7 +210,7 @@ async def test_a_pod_that_has_failed_makes_room_for_another(rig: GkeRig) -> None
     merge = {"Content-Type": "application/merge-patch+json"}
     (await rig.http.patch(path, json=failed, headers=merge)).raise_for_status()
     condition = await rig.provider.inspect(session.id)
-    assert (condition.health, "Evicted" in condition.reason) == (Health.FAILED, True)
+    assert (condition.health, "Evicted" in condition.reason) == (Health.GONE, True)
     await rig.created(session)
     second = await rig.find(PODS, session)
     assert second is not None

@@ -130,6 +130,7 @@ def test_an_old_event_means_nothing_once_the_container_runs() -> None:
     assert outlook(pod, [event("FailedMount", "timed out")]).patience_s is None
 
 
-def test_an_evicted_pod_has_failed_with_the_nodes_words() -> None:
+def test_an_evicted_pod_has_failed_with_the_nodes_words_and_nobody_starts_it_again() -> None:
     found = a_pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
     assert failed(outlook(found, ())) == "Evicted: The node was low on resource: memory."
+    assert condition(found).health is Health.GONE
