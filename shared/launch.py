@@ -7,6 +7,8 @@ from shared.models import Session
 from shared.ports import Ports
 from shared.snapshots import Snapshots
 
+# How long an agent refuses commands before its files begin to come: clients that know the address are faster than we.
+AWAITS_FILES_S = 60
 FIRST_ANSWER_S = 60.0  # the platform says that a workspace is ready; its address may need a moment more
 
 
@@ -48,4 +50,5 @@ class Launch:
             "USER": session.user,
             "BUCKET_NAME": bucket,
             "ONMEMOS_TICKET_KEYS": self.ports.tickets.public_keys(),
+            **({"ONMEMOS_AGENT_AWAITS_FILES_S": str(AWAITS_FILES_S)} if session.snapshot is not None else {}),
         }

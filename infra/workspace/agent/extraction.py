@@ -12,7 +12,8 @@ from contextlib import suppress
 from . import tar
 from .errors import BadArchive, Full
 from .folders import Folders, walk
-from .tar import Member, Reader, shown
+from .tar import Member, shown
+from .tar_reader import Reader, inside
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_OURS = frozenset({errno.EEXIST, errno.ELOOP, errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG})
@@ -83,7 +84,7 @@ class Extraction:
             with suppress(NotImplementedError):
                 os.utime(name, ns=(member.mtime_ns, member.mtime_ns), dir_fd=parent, follow_symlinks=False)
         elif member.type == tar.HARD_LINK:
-            source, _, known = tar.inside(member.link).rpartition(b"/")
+            source, _, known = inside(member.link).rpartition(b"/")
             held = os.dup(self._folders.open(source))
             try:
                 os.link(known, name, src_dir_fd=held, dst_dir_fd=self._parent(folder), follow_symlinks=False)

@@ -14,13 +14,13 @@ class Identity:
         self.environment = dict(environment)
         self._adopted = False
 
-    def adopt(self, session_id: str, environment: Mapping[str, str], *, used: bool) -> None:
+    def adopt(self, session_id: str, environment: Mapping[str, str], *, used: bool) -> bool:
         """Become this session's, once; its environment is laid over what was there. The same again changes nothing.
 
-        Raises Refused: it is another's, or something has run in it already.
+        Whether anything was changed. Raises Refused: it is another's, or something has run in it already.
         """
         if self._adopted and session_id == self.session_id:
-            return
+            return False
         if self._adopted:
             raise Refused("already_adopted", f"this workspace is {self.session_id}'s; wanted one that is nobody's")
         if used:
@@ -28,3 +28,4 @@ class Identity:
         self._adopted = True
         self.session_id = session_id
         self.environment.update(for_commands(environment))
+        return True

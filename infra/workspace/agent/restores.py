@@ -36,6 +36,15 @@ class Restores:
         self._extraction: Extraction | None = None
         self._lock = asyncio.Lock()
         self._waiting: asyncio.Timeout | None = None  # of the part that is being received
+        self._expected: asyncio.TimerHandle | None = None
+
+    def expect(self, seconds: float) -> None:
+        """Files are to come: nothing is started before they are there, or so much time has passed without a part.
+
+        A client that has the address from before would else find an empty folder, and take it into use.
+        """
+        self._gate.restoring = True
+        self._expected = asyncio.get_running_loop().call_later(seconds, self._despair)
 
     async def take(self, restore_id: str, offset: int, receive: Piece, *, last: bool) -> tuple[int, bool]:
         """One part; how much of the tar was taken now, and whether that was all.
@@ -77,9 +86,15 @@ class Restores:
         from .extraction import Extraction
 
         self._gate.restoring = True
+        if self._expected is not None:
+            self._expected.cancel()
         await self._drop()
         self._extraction = await _in_thread(Extraction, self._workdir)
         self._id = restore_id
+
+    def _despair(self) -> None:
+        log.warning("no files have come: the workspace is used without them")
+        self._gate.restoring = False
 
     async def _apply(self, receive: Piece) -> None:
         extraction = self._extraction

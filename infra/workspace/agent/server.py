@@ -110,7 +110,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         verifier = _Verifier(settings)
         boot_id = os.urandom(16).hex()
         conversations = Conversations(identity, boot_id, children)
-        upkeep = Upkeep(verifier, identity, gate, freezer, settings.workdir)
+        upkeep = Upkeep(verifier, identity, gate, freezer, settings.workdir, settings.awaits_files_s)
         config = uvicorn.Config(
             App(boot_id, verifier, commands, conversations, upkeep, activity),
             loop="none",

@@ -20,7 +20,7 @@ class Settings:
 
     `ticket_keys` are the public Ed25519 keys (JSON Web Keys by key id) that a ticket may be signed with. One of
     `socket` (path of a Unix socket, which wins) and `port` (TCP, all interfaces) is set. `environment` is what
-    commands inherit.
+    commands inherit. `awaits_files_s`: how long nothing is started while no files have come; 0: none are to come.
     """
 
     session_id: str
@@ -30,6 +30,7 @@ class Settings:
     workdir: str
     output_limit_bytes: int
     environment: Mapping[str, str]
+    awaits_files_s: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -44,7 +45,13 @@ class Settings:
             workdir=environment.get("ONMEMOS_AGENT_WORKDIR") or WORKDIR,
             output_limit_bytes=_whole_number(environment, "ONMEMOS_AGENT_OUTPUT_LIMIT_BYTES", OUTPUT_LIMIT_BYTES, None),
             environment=for_commands(environment),
+            awaits_files_s=awaits_files_s(environment),
         )
+
+
+def awaits_files_s(environment: Mapping[str, str]) -> int:
+    """Also an adopted agent's. Raises SettingsError."""
+    return _whole_number(environment, "ONMEMOS_AGENT_AWAITS_FILES_S", 0, None)
 
 
 def for_commands(environment: Mapping[str, str]) -> dict[str, str]:

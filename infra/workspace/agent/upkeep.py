@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from .errors import Abandoned, BadRequest
+from .errors import Abandoned, BadRequest, SettingsError
 from .exchange import Checks, Exchange
 from .freezer import LEASE_S, MAX_LEASE_S, Freezer
 from .gate import Gate
 from .identity import Identity
 from .requests import parse_adoption, parse_lease, parse_part
 from .restores import MAX_PART_BYTES, STALL_S, Restores
+from .settings import awaits_files_s
 
 if TYPE_CHECKING:
     from .archive import Archive
@@ -31,13 +32,17 @@ class Upkeep:
         gate: Gate,
         freezer: Freezer,
         workdir: str,
+        awaits_files_s: float,
     ) -> None:
+        """`awaits_files_s`: 0 where no files are to come."""
         self._tickets = tickets
         self._identity = identity
         self._gate = gate
         self._freezer = freezer
         self._workdir = workdir
         self._restores = Restores(workdir, gate)
+        if awaits_files_s:
+            self._restores.expect(awaits_files_s)
 
     @property
     def frozen(self) -> bool:
@@ -82,7 +87,9 @@ class Upkeep:
         tickets.check_adoption(exchange.ticket())
         exchange.meant_for_this_boot()
         session_id, environment = parse_adoption(await exchange.body())
-        self._identity.adopt(session_id, environment, used=self._gate.used)
+        patience_s = _patience(environment)
+        if self._identity.adopt(session_id, environment, used=self._gate.used) and patience_s:
+            self._restores.expect(patience_s)
         tickets.readdress(session_id)
         log.info("adopted", extra={"session_id": session_id})
         await exchange.send_json({"session_id": session_id})
@@ -108,3 +115,10 @@ class Upkeep:
             raise Abandoned("a file of the work folder could not be read") from exc
         finally:
             await loop.run_in_executor(None, pieces.close)
+
+
+def _patience(environment: Mapping[str, str]) -> float:
+    try:
+        return awaits_files_s(environment)
+    except SettingsError as exc:
+        raise BadRequest.field("env", str(exc)) from exc

@@ -148,16 +148,16 @@ async def test_a_program_in_a_terminal_keeps_it(frozen: Client, agent: Agent) ->
         await connection.send(b"echo rea''dy; cat; echo sta''tus $?\n")
         shown = b""
         while b"ready" not in shown:
-            shown += bytes(await connection.recv())
+            shown += await connection.recv(decode=False)
         await connection.send(b"one\n")
         while b"one\r\none" not in shown:
-            shown += bytes(await connection.recv())
+            shown += await connection.recv(decode=False)
         for _ in range(5):
             await freeze(frozen)
             await frozen.ask("POST", "/v1/thaw")
         await connection.send(b"two\n\x04")
         while b"status" not in shown:
-            shown += bytes(await connection.recv())
+            shown += await connection.recv(decode=False)
         assert b"two\r\ntwo\r\nstatus 0" in shown
         assert b"Stopped" not in shown
 

@@ -1,9 +1,11 @@
 """The agent where it lives: in a container, with the few packages it is given, isolated from everything else."""
 
 import asyncio
+import io
 import json
 import secrets
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -79,3 +81,17 @@ async def test_what_the_container_came_with_is_not_the_sessions_business(agent: 
         assert await idle_s() > 0
         await client.run("sleep 60 >/dev/null 2>&1 & true")
         assert await idle_s() == 0
+
+
+async def test_a_session_is_frozen_and_its_files_are_taken_away(agent: Agent) -> None:
+    async with agent.client() as client:
+        await client.run("mkdir -m 555 closed; (while :; do echo >> log; sleep 0.002; done) >/dev/null 2>&1 &")
+        await client.run("setsid -f sh -c 'while :; do echo >> daemon; sleep 0.002; done' >/dev/null 2>&1; sleep 0.2")
+        frozen = await client.ask("POST", "/v1/freeze", json={"lease_s": 60})
+        assert frozen.json()["processes"] >= 2
+        first, second = [(await client.ask("GET", "/v1/workspace")).content for _ in range(2)]
+        assert first == second
+        with tarfile.open(fileobj=io.BytesIO(first)) as tar:
+            assert {"closed", "log", "daemon"} <= set(tar.getnames())
+        await client.ask("POST", "/v1/thaw")
+        await client.run("before=$(wc -c < daemon); while [ $(wc -c < daemon) = $before ]; do sleep 0.01; done")
