@@ -4,6 +4,7 @@ A file that has become too large is put aside; as on a real node, only the newes
 """
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -154,7 +155,8 @@ async def read_log(path: Path, options: LogOptions, live: LogFile | None) -> Asy
 
 async def _chunks(path: Path, options: LogOptions, live: LogFile | None) -> AsyncIterator[bytes]:
     """Whole records."""
-    file, rotations = await asyncio.to_thread(_opened, path), live.rotations if live else 0
+    rotations = live.rotations if live else 0  # before the file is opened: it may be a newer one, and never an older
+    file = await asyncio.to_thread(_opened, path)
     if file is None:
         return
     try:
@@ -168,8 +170,8 @@ async def _chunks(path: Path, options: LogOptions, live: LogFile | None) -> Asyn
             elif not options.follow or live is None or (over and live.rotations == rotations):
                 return
             elif over:
-                file.close()
-                file, rotations = await asyncio.to_thread(path.open, "rb"), live.rotations
+                rotations = live.rotations
+                file = await asyncio.to_thread(_newest, file, path)
             else:
                 await live.changed((rotations, file.tell()))
     finally:
@@ -238,6 +240,16 @@ def _opened(path: Path) -> Any:
         return path.open("rb")
     except FileNotFoundError:
         return None
+
+
+def _newest(file: BinaryIO, path: Path) -> BinaryIO:
+    """The file of that name now; `file` itself, where it is that."""
+    newest = path.open("rb")
+    if os.path.samestat(os.fstat(newest.fileno()), os.fstat(file.fileno())):
+        newest.close()
+        return file
+    file.close()
+    return newest
 
 
 def _read_records(file: BinaryIO) -> bytes:
