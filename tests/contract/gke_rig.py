@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from infra.emulators.kubernetes.node import Node
+from infra.emulators.kubernetes.podaccess import PodAccess
 from infra.emulators.run.specs import Folders
 from shared.models import Session
 from shared.providers.base import Workspace
@@ -172,6 +173,8 @@ async def _ours(folder: Path, sockets: Path, settings: dict[str, Any]) -> AsyncI
         node = Node(emulator.objects, runtime, state=folder / "node", folders=folders, first_backoff_s=0.1, **size)
         stack.push_async_callback(runtime.close)
         await stack.enter_async_context(node)
+        server: Any = emulator.emulator.app
+        await stack.enter_async_context(PodAccess(emulator.objects, node.kubelet, node.logs, server))
         kubeconfig = emulator.kubeconfig(folder)
         api = Api(Kubeconfig(kubeconfig))
         stack.push_async_callback(api.close)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from shared.errors import ProviderUnavailable, ProvisioningFailed, QuotaExceeded
@@ -276,6 +277,17 @@ async def test_a_pod_that_is_still_ending_is_waited_for(rig: GkeRig) -> None:
     may_end.set()
     await creating
     assert machine(rig).running()[0].spec.env["A"] == "2"
+
+
+async def test_agents_are_reached_through_the_api_server(rig: GkeRig) -> None:
+    session = rig.session()
+    workspace = await rig.created(session)
+    address = await rig.provider.address(replace(session, url=workspace.url))
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"{address.url}/health", headers=address.headers, ssl=address.ssl or True) as answer,
+    ):
+        assert answer.status == 200
 
 
 @emulated
