@@ -31,6 +31,7 @@ from infra.emulators.buckets.front import Front
 from infra.emulators.jsonlog import JsonFormatter
 from infra.emulators.jwks import HttpServer, JwksServer
 from infra.emulators.kubernetes import Kubernetes
+from infra.emulators.kubernetes.node import AUTOSCALED
 from infra.emulators.oidc import OidcTokens
 from infra.emulators.operations import Operations
 from infra.emulators.run.cloud_run import SERVICES_PER_REGION, CloudRun
@@ -175,6 +176,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
                 runtime=runtime,
                 folders=Folders(options.buckets, options.state / "filestore", options.state / "kubernetes" / "volumes"),
                 agent_sandbox=options.agent_sandbox,
+                capacity=AUTOSCALED,
             )
         )
         await stack.enter_async_context(HttpServer(kubernetes.app, api, **kubernetes.server_options))

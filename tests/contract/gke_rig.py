@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.emulators.kubernetes.node import Node
+from infra.emulators.kubernetes.node import Capacity, Node
 from infra.emulators.kubernetes.podaccess import PodAccess
 from infra.emulators.run.specs import Folders
 from shared.models import Session
@@ -169,8 +169,10 @@ async def _ours(folder: Path, sockets: Path, settings: dict[str, Any]) -> AsyncI
     wanted = GkeSettings(**settings)
     async with AsyncExitStack() as stack:
         emulator = await stack.enter_async_context(cluster(folder, agent_sandbox=bool(wanted.warm_pool)))
-        size: dict[str, Any] = {"cpu": 16, "memory_bytes": 64 << 30}  # whatever this machine has
-        node = Node(emulator.objects, runtime, state=folder / "node", folders=folders, first_backoff_s=0.1, **size)
+        capacity = Capacity(cpu=16, memory_bytes=64 << 30)  # whatever this machine has
+        node = Node(
+            emulator.objects, runtime, state=folder / "node", folders=folders, first_backoff_s=0.1, capacity=capacity
+        )
         stack.push_async_callback(runtime.close)
         await stack.enter_async_context(node)
         server: Any = emulator.emulator.app

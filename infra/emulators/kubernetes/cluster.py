@@ -16,7 +16,7 @@ from infra.emulators.kubernetes.definition_cleanup import DefinitionCleanup
 from infra.emulators.kubernetes.history import WINDOW
 from infra.emulators.kubernetes.identity import kept_token
 from infra.emulators.kubernetes.kubeconfig import kubeconfig
-from infra.emulators.kubernetes.node import Node
+from infra.emulators.kubernetes.node import THIS_MACHINE, Capacity, Node
 from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.podaccess import PodAccess
 from infra.emulators.kubernetes.quota import QuotaStatus
@@ -64,10 +64,10 @@ _FIRST: Final[tuple[tuple[kinds.Kind, dict[str, Any]], ...]] = (
 class Kubernetes:
     """`path` keeps the objects; `token` is the administrator's ("": one that is made once and kept beside `path`).
 
-    `runtime` None: an API server alone, whose Pods stay pending. `folders` holds what Pods
-    mount: buckets, NFS shares, and their own volumes.
+    `runtime` None: an API server alone, whose Pods stay pending. `folders` holds what Pods mount: buckets, NFS shares,
+    and their own volumes.
 
-    `agent_sandbox`: with the CustomResourceDefinitions of Agent Sandbox, and their controller.
+    `agent_sandbox`: with the CustomResourceDefinitions of Agent Sandbox, and their controller. `capacity`: the node's.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Kubernetes:
         runtime: Runtime | None = None,
         folders: Folders | None = None,
         agent_sandbox: bool = False,
+        capacity: Capacity = THIS_MACHINE,
         window: int = WINDOW,
     ) -> None:
         self._admission = Admission()
@@ -90,6 +91,7 @@ class Kubernetes:
         self._runtime = runtime
         self._folders = folders or Folders(path.parent / "buckets", path.parent / "filestore", path.parent / "scratch")
         self._agent_sandbox = agent_sandbox
+        self._capacity = capacity
         self._stack = AsyncExitStack()
 
     @property
@@ -155,6 +157,7 @@ class Kubernetes:
             folders=self._folders,
             token=self._server.account_token,
             certificate=self.certificates.authority_pem,
+            capacity=self._capacity,
         )
         await stack.enter_async_context(node)
         await stack.enter_async_context(PodAccess(self.objects, node.kubelet, node.logs, self._server))

@@ -3,6 +3,7 @@
 import os
 import platform
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,15 +25,35 @@ from infra.emulators.run.specs import Folders
 from infra.sandbox.spec import Runtime
 
 NODE: Final = "onmemos-local"
-PODS: Final = 110  # of a node: kubernetes.io/docs/setup/best-practices/cluster-large
 VERSION: Final = "v1.36.0"
 
 
-class Node:
-    """An async context manager. `state` keeps claims' files and logs; `folders` are shared with Cloud Run's emulator.
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the node says that it has. None: what this machine has."""
 
-    `cpu` and `memory_bytes`: what the node has; None: what this machine has.
-    """
+    cpu: float | None = None
+    memory_bytes: int | None = None
+    ephemeral_storage_bytes: int = 100 << 30
+    pods: int = 110  # kubernetes.io/docs/setup/best-practices/cluster-large
+
+    def resources(self) -> dict[str, Decimal]:
+        """By Kubernetes' names."""
+        return {
+            "cpu": Decimal(str(self.cpu or os.cpu_count() or 1)),
+            "memory": Decimal(self.memory_bytes or _machine_memory()),
+            "ephemeral-storage": Decimal(self.ephemeral_storage_bytes),
+            "pods": Decimal(self.pods),
+        }
+
+
+THIS_MACHINE: Final = Capacity()
+# One node in the stead of those that an autoscaled cluster adds as they are needed.
+AUTOSCALED: Final = Capacity(cpu=1000, memory_bytes=4 << 40, ephemeral_storage_bytes=100 << 40, pods=1000)
+
+
+class Node:
+    """An async context manager. `state` keeps claims' files and logs; `folders` are shared with Cloud Run's."""
 
     def __init__(
         self,
@@ -43,16 +64,11 @@ class Node:
         folders: Folders,
         token: TokenMaker = lambda *_: "",
         certificate: str = "",
-        cpu: float | None = None,
-        memory_bytes: int | None = None,
+        capacity: Capacity = THIS_MACHINE,
         first_backoff_s: float = 10.0,
     ) -> None:
         self._objects = objects
-        self._allocatable = {
-            "cpu": Decimal(str(cpu or os.cpu_count() or 1)),
-            "memory": Decimal(memory_bytes or _machine_memory()),
-            "ephemeral-storage": Decimal(100 << 30),
-        }
+        self._allocatable = capacity.resources()
         self._recorder = Recorder(objects, _now)
         self._certificate = certificate
         self.logs = state / "logs"
@@ -100,7 +116,7 @@ class Node:
 
 def _node(allocatable: dict[str, Decimal]) -> Object:
     resources = {name: str(int(amount) if amount == int(amount) else amount) for name, amount in allocatable.items()}
-    resources |= {"pods": str(PODS), "hugepages-2Mi": "0", "hugepages-1Gi": "0"}
+    resources |= {"hugepages-2Mi": "0", "hugepages-1Gi": "0"}
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     now = _now()
     healthy = (
