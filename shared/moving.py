@@ -15,6 +15,7 @@ from shared.errors import (
     ProviderUnavailable,
     ProvisioningFailed,
     QuotaExceeded,
+    WorkspaceExhausted,
     WriteConflict,
 )
 from shared.launch import Launch
@@ -27,7 +28,7 @@ from shared.turns import FREEZE_LEASE_S, TRANSIENT, begin, counted, is_due, thaw
 
 log = logging.getLogger(__name__)
 
-FINAL = (ProvisioningFailed, QuotaExceeded, InvalidRequest)
+FINAL = (ProvisioningFailed, QuotaExceeded, InvalidRequest, WorkspaceExhausted)
 
 
 @dataclass(frozen=True, slots=True)

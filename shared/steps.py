@@ -9,6 +9,7 @@ from shared.errors import (
     ProviderUnavailable,
     ProvisioningFailed,
     QuotaExceeded,
+    WorkspaceExhausted,
     WorkspaceUnreachable,
     WriteConflict,
 )
@@ -38,7 +39,7 @@ class Steps:
             return
         try:
             started = await Launch(self.ports).start(session)
-        except (ProvisioningFailed, QuotaExceeded) as exc:
+        except (ProvisioningFailed, QuotaExceeded, WorkspaceExhausted) as exc:
             await self._not_started(session, exc)
             return
         except TRANSIENT as exc:

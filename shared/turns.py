@@ -16,6 +16,7 @@ from shared.errors import (
     SessionNotFound,
     SessionNotReady,
     SessionSuspended,
+    WorkspaceExhausted,
     WorkspaceLost,
     WorkspaceUnreachable,
     WriteConflict,
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 TURN_DEADLINE = timedelta(minutes=15)  # transient faults are retried for so long, then it goes on as it was
 FREEZE_LEASE_S = 1800.0  # as long as a step: Cloud Tasks waits 30 minutes for its answer
 MAX_WRITE_TRIES = 8
-TRANSIENT = (ProviderUnavailable, WorkspaceUnreachable, WorkspaceLost)
+TRANSIENT = (ProviderUnavailable, WorkspaceUnreachable, WorkspaceLost, WorkspaceExhausted)
 
 
 async def turned(

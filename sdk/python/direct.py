@@ -14,6 +14,7 @@ import httpx
 from . import answers
 from .errors import (
     FROZEN,
+    RESTORING,
     SESSION_NOT_FOUND,
     SESSION_NOT_READY,
     WORKSPACE_UNREACHABLE,
@@ -236,9 +237,9 @@ class Direct:
 
 
 def _is_frozen(exc: Exception) -> bool:
-    """Whether the agent is there and waits, because its session is being suspended or moved."""
+    """Whether the agent is there and waits, because its session is being suspended, moved or resumed."""
     told = exc.__cause__ if isinstance(exc, NoWay) else exc
-    return isinstance(told, APIError) and told.code == FROZEN
+    return isinstance(told, APIError) and told.code in {FROZEN, RESTORING}
 
 
 def judged(response: httpx.Response) -> ExecutionDict:
@@ -258,7 +259,7 @@ def judged(response: httpx.Response) -> ExecutionDict:
         exc.code = "invalid_request"  # what the service calls it
         raise
     except ServerError as exc:
-        if exc.code in {WORKSPACE_UNREACHABLE, SESSION_NOT_READY, FROZEN}:
+        if exc.code in {WORKSPACE_UNREACHABLE, SESSION_NOT_READY, FROZEN, RESTORING}:
             raise NoWay(str(exc)) from exc
         raise
     except APIError as exc:  # something before the agent: it passed nothing on

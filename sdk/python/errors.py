@@ -32,9 +32,10 @@ SESSION_SUSPENDED = "session_suspended"
 SESSION_UNCHANGED = "session_unchanged"  # the SDK's own
 WORKSPACE_UNREACHABLE = "workspace_unreachable"
 FROZEN = "frozen"  # an agent's, while its session is being suspended or moved
+RESTORING = "restoring"  # an agent's, while its session's files come back
 
 # 5xx codes with which the service says that it ran nothing.
-NOTHING_DONE = frozenset({SESSION_NOT_READY, WORKSPACE_UNREACHABLE, "workspace_exhausted", FROZEN})
+NOTHING_DONE = frozenset({SESSION_NOT_READY, WORKSPACE_UNREACHABLE, "workspace_exhausted", FROZEN, RESTORING})
 
 
 class OnMemOSError(Exception):

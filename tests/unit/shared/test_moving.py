@@ -9,6 +9,7 @@ from shared.errors import (
     ProvisioningFailed,
     QuotaExceeded,
     SessionSuspended,
+    WorkspaceExhausted,
     WorkspaceLost,
 )
 from shared.models import Command, ProviderName, Resources, Session, State
@@ -79,6 +80,16 @@ async def test_where_the_new_one_does_not_start_the_old_one_goes_on_untouched(
     assert not gke.made
     assert not house.buckets.objects
     assert (await house.sessions.execute(ME, session.id, Command("pwd"))).returncode == 0
+
+
+async def test_where_there_is_no_room_for_the_files_the_old_one_goes_on(house: House, gke: MemoryProvider) -> None:
+    session = await at_work(house)
+    house.agents.restore_fault = WorkspaceExhausted("no space left")
+    still = await moved(house, session)
+    assert (still.provider, still.state) == (CLOUD_RUN, State.RUNNING)
+    assert still.details["notice"] == "not moved to gke: no space left"
+    assert not house.agents.frozen
+    assert not gke.made
 
 
 async def test_what_passes_is_tried_again_and_in_the_end_given_up(house: House, gke: MemoryProvider) -> None:

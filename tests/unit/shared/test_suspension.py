@@ -13,6 +13,7 @@ from shared.errors import (
     SessionFailed,
     SessionNotFound,
     SessionSuspended,
+    WorkspaceExhausted,
     WorkspaceLost,
 )
 from shared.models import NEVER, Caller, Command, Session, State
@@ -262,6 +263,15 @@ async def test_a_session_that_cannot_be_resumed_stays_suspended_with_its_files(h
     awake = await resumed(house, refused)
     assert awake.url is not None
     assert house.agents.folders[awake.url] == FILES
+
+
+async def test_a_session_whose_files_have_no_room_stays_suspended_with_them(house: House) -> None:
+    session = await at_work(house)
+    asleep = await suspended(house, session)
+    house.agents.restore_fault = WorkspaceExhausted("no space left")
+    refused = await resumed(house, asleep)
+    assert (refused.state, refused.details["notice"]) == (State.SUSPENDED, "not resumed: no space left")
+    assert list(house.buckets.objects.values()) == [FILES]
 
 
 async def test_a_snapshot_that_was_changed_is_not_put_back(house: House) -> None:
