@@ -88,7 +88,7 @@ class Creation:
         return Plan(
             choice,
             resources,
-            prices.cost_per_hour(choice.provider, resources),
+            prices.cost_per_hour(choice.provider, resources, self.ports.providers[choice.provider].price_share),
             prices.START_S[choice.provider],
             (beside,) if beside else (),
         )

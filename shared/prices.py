@@ -8,6 +8,8 @@ from shared.models import ProviderName, Resources
 
 PRICES_OF = "2026-11"
 GIB = 1 << 30
+# An instance of 1 vCPU and 2 GiB costs 0.015 $ an hour, a service 0.0792 $: cloud.google.com/run/pricing
+INSTANCE_SHARE = 0.19
 LEAST_WORKSTATION_CPUS = 2  # the smallest machine that workstations run on: e2-standard-2
 
 
@@ -40,10 +42,10 @@ START_S: Mapping[ProviderName, int] = {
 }
 
 
-def cost_per_hour(provider: ProviderName, resources: Resources) -> float:
-    """US dollars, to a hundredth of a cent."""
+def cost_per_hour(provider: ProviderName, resources: Resources, share: float = 1.0) -> float:
+    """US dollars, to a hundredth of a cent; `share`: what the provider takes of its list price."""
     price = PRICES[provider]
     cpus = resources.cpu
     if provider is ProviderName.WORKSTATIONS:
         cpus = max(LEAST_WORKSTATION_CPUS, math.ceil(cpus))
-    return round(cpus * price.vcpu + resources.memory_bytes / GIB * price.gib, 4)
+    return round(share * (cpus * price.vcpu + resources.memory_bytes / GIB * price.gib), 4)

@@ -337,6 +337,7 @@ class MemoryProvider:
 
     name: ProviderName = ProviderName.CLOUD_RUN
     ssh: bool = False
+    price_share: float = 1.0
     most_memory_bytes: int = 1 << 40
     made: dict[str, dict[str, str]] = field(default_factory=dict)
     conditions: dict[str, Condition] = field(default_factory=dict)

@@ -88,6 +88,7 @@ class Provider(Protocol):
 
     name: ProviderName
     ssh: bool
+    price_share: float  # of the list price, where its workspaces are of a cheaper kind
 
     def check(self, wanted: Wanted) -> None:
         """Raises InvalidRequest: the provider has no workspace of that size or kind."""

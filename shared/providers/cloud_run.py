@@ -8,8 +8,9 @@ from google.cloud import run_v2
 
 from shared.errors import InvalidRequest, WorkspaceUnreachable
 from shared.models import ProviderName, Session
+from shared.prices import INSTANCE_SHARE
 from shared.providers.base import Access, Address, Condition, Health, Wanted, Workspace
-from shared.providers.cloud_run_api import PATIENCE_S, CloudRunSettings
+from shared.providers.cloud_run_api import PATIENCE_S, CloudRunSettings, Mode
 from shared.providers.cloud_run_instances import Instances
 from shared.providers.cloud_run_kind import Kind
 from shared.providers.cloud_run_services import Services
@@ -46,6 +47,7 @@ class CloudRun:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._settings = settings
+        self.price_share = INSTANCE_SHARE if settings.mode is Mode.INSTANCE else 1.0
         kinds: list[Kind[Any]] = [
             Services(services, settings, patience_s),
             Instances(instances, settings, patience_s),

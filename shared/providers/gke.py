@@ -46,6 +46,7 @@ class Gke:
 
     name = ProviderName.GKE
     ssh = False
+    price_share = 1.0
 
     def __init__(
         self,

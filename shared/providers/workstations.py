@@ -68,6 +68,7 @@ class Workstations:
 
     name = ProviderName.WORKSTATIONS
     ssh = True
+    price_share = 1.0
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import InvalidRequest, SessionFailed, SessionNotFound, SessionNotReady, Unauthenticated
 from shared.models import Caller, ProviderName, Resources, SessionFilter, State
-from shared.prices import cost_per_hour
+from shared.prices import INSTANCE_SHARE, cost_per_hour
 from shared.providers.base import Access
 from shared.sessions import Sessions
 from tests.fakes import MemoryProvider
@@ -100,6 +100,11 @@ async def test_a_plan_is_what_create_would_do_and_makes_nothing(house: House) ->
     assert house.is_empty()
     session = await house.running()
     assert session.details["reason"] == "; ".join(plan.choice.reasons)
+
+
+async def test_a_plan_says_what_a_cheaper_kind_of_workspace_costs(house: House) -> None:
+    house.provider.price_share = INSTANCE_SHARE
+    assert house.sessions.plan(SPEC).cost_per_hour_usd == 0.015
 
 
 async def test_a_plan_refuses_what_create_refuses(house: House) -> None:
