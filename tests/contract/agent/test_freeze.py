@@ -134,12 +134,14 @@ async def test_a_timeout_is_not_enforced_before_the_thaw(frozen: Client, agent: 
 
 
 async def test_what_stood_before_stands_afterwards(frozen: Client, agent: Agent) -> None:
-    outcome = await frozen.run("sleep 60 >/dev/null 2>&1 & kill -STOP $!; echo $!")
+    state = "sed 's/.*) //' /proc/$pid/stat | cut -c1"
+    outcome = await frozen.run(
+        f"sleep 60 >/dev/null 2>&1 & pid=$!; kill -STOP $pid; until [ $({state}) = T ]; do sleep 0.01; done; echo $pid"
+    )
     pid = outcome["stdout"].strip()
     await freeze(frozen)
     await frozen.ask("POST", "/v1/thaw")
-    state = f"sed 's/.*) //' /proc/{pid}/stat | cut -c1"
-    assert (await frozen.run(state))["stdout"] == "T\n"
+    assert (await frozen.run(f"pid={pid}; {state}"))["stdout"] == "T\n"
 
 
 async def test_a_program_in_a_terminal_keeps_it(frozen: Client, agent: Agent) -> None:
