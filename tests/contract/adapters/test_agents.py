@@ -196,10 +196,10 @@ async def test_nothing_runs_on_half_the_files_and_a_new_try_begins_anew(rig: Rig
     assert contents(await archived(rig)) == contents(tar)
 
 
-@pytest.mark.parametrize("broken", [b"x" * 1024, b"", bytes(512)])
-async def test_what_is_no_tar_is_no_restore(rig: Rig, broken: bytes) -> None:
-    with pytest.raises(WorkspaceLost, match="400"):
-        await rig.agents.restore(rig.session, "r", pieces(broken))
+async def test_what_is_no_tar_is_no_restore(rig: Rig) -> None:
+    for broken in (b"x" * 1024, b"", bytes(512)):
+        with pytest.raises(WorkspaceLost, match="400"):
+            await rig.agents.restore(rig.session, "r", pieces(broken))
 
 
 class Cutting:
@@ -226,7 +226,7 @@ class Cutting:
         writer.close()
 
 
-@pytest.mark.parametrize("after", [[10_000], [MIB], [3 * MIB, 2 * MIB, 4 * MIB], [PART_BYTES + MIB]])
+@pytest.mark.parametrize("after", [[10_000], [3 * MIB, 2 * MIB, 4 * MIB], [PART_BYTES + MIB]])
 async def test_a_part_that_breaks_off_goes_on_where_it_was(rig: Rig, tar: bytes, after: list[int]) -> None:
     agent = rig.agents.client.connector
     assert isinstance(agent, aiohttp.UnixConnector)

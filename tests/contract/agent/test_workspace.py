@@ -24,6 +24,13 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
         yield agent
 
 
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """One for all that is refused anyhow."""
+    with running(tmp_path_factory.mktemp("workspace")) as agent:
+        yield agent
+
+
 def a_tar(**files: bytes) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
@@ -106,12 +113,13 @@ async def test_a_broken_tar_is_a_bad_request_and_the_next_try_begins_anew(client
         {"restore": "r", "offset": "0", "last": "yes"},
     ],
 )
-async def test_a_part_says_what_it_is(client: Client, agent: Agent, query: dict[str, str]) -> None:
-    (agent.folder / "kept").touch()
-    answer = await client.ask("PUT", "/v1/workspace", params=query, content=a_tar())
+async def test_a_part_says_what_it_is(refusing: Agent, query: dict[str, str]) -> None:
+    (refusing.folder / "kept").touch()
+    async with refusing.client() as client:
+        answer = await client.ask("PUT", "/v1/workspace", params=query, content=a_tar())
     assert answer.status_code == 400
     assert answer.json()["errors"]
-    assert (agent.folder / "kept").exists()
+    assert (refusing.folder / "kept").exists()
 
 
 async def test_a_part_has_its_limit(client: Client, agent: Agent) -> None:
@@ -215,10 +223,11 @@ async def test_an_adoption_changes_whose_tickets_open_and_what_shells_inherit(cl
         {"session_id": "x", "env": {"ONMEMOS_AGENT_AWAITS_FILES_S": "soon"}},
     ],
 )
-async def test_an_adoption_says_for_whom(client: Client, body: dict[str, object]) -> None:
-    answer = await client.ask("POST", "/v1/adopt", json=body)
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
-    assert (await client.run("echo $WORKSPACE_ID"))["stdout"] == f"{SESSION}\n"
+async def test_an_adoption_says_for_whom(refusing: Agent, body: dict[str, object]) -> None:
+    async with refusing.client() as client:
+        answer = await client.ask("POST", "/v1/adopt", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+        assert (await client.run("echo $WORKSPACE_ID"))["stdout"] == f"{SESSION}\n"
 
 
 @ISOLATED
