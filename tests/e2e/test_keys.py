@@ -1,5 +1,6 @@
 """API keys through the running stack: made by an admin, shown once, bounded by scope, namespace, tenant and time."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -115,19 +116,24 @@ def test_no_operation_tells_another_tenant_that_a_session_exists(
     secret = admin.create_key("stranger", tenant=tenant)["key"]
     session = admin.create_session({"namespace": "secret", "user": "me"})
     queries = {"execute_workspace": {"command": "id"}, "run_shell": {"command": "id"}, "run_python": {"code": "1"}}
-    bodies: dict[str, Any] = {"execute_session": {"command": "id"}, "update_session": {"ttl_minutes": 5}}
+    bodies: dict[str, Any] = {
+        "create_job": {"command": "id"},
+        "execute_session": {"command": "id"},
+        "move_session": {"provider": "gke"},
+        "update_session": {"ttl_minutes": 5},
+    }
     tried = []
     for route in ROUTES.values():
         if route.access is not Access.KEY or "_id}" not in route.path or "key_id" in route.path:
             continue
-        path = route.path.replace("{session_id}", session["id"]).replace("{workspace_id}", session["id"])
+        path = re.sub(r"\{(session|workspace)_id\}", session["id"], route.path).replace("{job_id}", "job-0123456789abcdef")
         answer = httpx.request(
             route.method, stack.base_url + path, headers={"X-API-Key": secret},
             params=queries.get(route.name), json=bodies.get(route.name), timeout=30,
         )  # fmt: skip
         assert (answer.status_code, answer.json()["detail"]) == (404, "Session not found"), route.name
         tried.append(route.name)
-    assert len(tried) >= 10
+    assert len(tried) >= 17
     assert list(holding(secret).iter_sessions()) == []
     sockets = stack.base_url.replace("http", "ws")
     for path in (f"/v1/sessions/{session['id']}/shell", f"/v1/cloudrun/workspaces/{session['id']}/shell"):
