@@ -126,7 +126,8 @@ def test_no_operation_tells_another_tenant_that_a_session_exists(
     for route in ROUTES.values():
         if route.access is not Access.KEY or "_id}" not in route.path or "key_id" in route.path:
             continue
-        path = re.sub(r"\{(session|workspace)_id\}", session["id"], route.path).replace("{job_id}", "job-0123456789abcdef")
+        path = re.sub(r"\{(session|workspace)_id\}", session["id"], route.path)
+        path = path.replace("{job_id}", "job-0123456789abcdef")
         answer = httpx.request(
             route.method, stack.base_url + path, headers={"X-API-Key": secret},
             params=queries.get(route.name), json=bodies.get(route.name), timeout=30,
