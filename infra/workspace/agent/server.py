@@ -69,8 +69,9 @@ class _Server(uvicorn.Server):
 class _Verifier:
     """The ticket check, loaded in a thread while the server already answers /health."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, identity: Identity) -> None:
         self._settings = settings
+        self._identity = identity
         self._started_at = time.time()
         self._loading: asyncio.Future[Checks] | None = None
 
@@ -88,6 +89,7 @@ class _Verifier:
         tickets = Tickets(
             self._settings.session_id, self._settings.ticket_keys, clock=time.time, started_at=self._started_at
         )
+        tickets.readdress(self._identity.session_id)  # an adoption that was remembered
         gc.collect()
         gc.freeze()  # modules live for ever: no collection need look at them again
         return tickets
@@ -102,12 +104,12 @@ def _websocket(**arguments: Any) -> asyncio.Protocol:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     gate, others = Gate(), newcomers()
-    identity = Identity(settings.session_id, settings.environment)
+    identity = Identity(settings.session_id, settings.environment, settings.state)
     freezer = Freezer(gate, others)
     activity = Activity(lambda: any(True for _ in others()))
     with Children(settings.workdir, gate) as children:
         commands = Commands(children, identity.environment, settings.output_limit_bytes)
-        verifier = _Verifier(settings)
+        verifier = _Verifier(settings, identity)
         boot_id = os.urandom(16).hex()
         conversations = Conversations(identity, boot_id, children)
         upkeep = Upkeep(verifier, identity, gate, freezer, settings.workdir, settings.awaits_files_s)

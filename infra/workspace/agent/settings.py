@@ -21,6 +21,7 @@ class Settings:
     `ticket_keys` are the public Ed25519 keys (JSON Web Keys by key id) that a ticket may be signed with. One of
     `socket` (path of a Unix socket, which wins) and `port` (TCP, all interfaces) is set. `environment` is what
     commands inherit. `awaits_files_s`: how long nothing is started while no files have come; 0: none are to come.
+    `state`: a folder that outlives the container's restarts, where an adoption is remembered.
     """
 
     session_id: str
@@ -31,6 +32,7 @@ class Settings:
     output_limit_bytes: int
     environment: Mapping[str, str]
     awaits_files_s: int = 0
+    state: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -46,6 +48,7 @@ class Settings:
             output_limit_bytes=_whole_number(environment, "ONMEMOS_AGENT_OUTPUT_LIMIT_BYTES", OUTPUT_LIMIT_BYTES, None),
             environment=for_commands(environment),
             awaits_files_s=awaits_files_s(environment),
+            state=environment.get("ONMEMOS_AGENT_STATE") or None,
         )
 
 

@@ -212,6 +212,25 @@ async def test_an_adoption_changes_whose_tickets_open_and_what_shells_inherit(cl
     assert (other.status_code, other.json()["code"]) == (409, "already_adopted")
 
 
+async def test_an_adoption_outlives_the_agents_process_where_its_state_does(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    new = {"X-OnMemOS-Ticket": ticket(aud="ws-new")}
+    adoption = {"session_id": "ws-new", "env": {"COLOR": "red"}}
+    command = {"command": "echo $COLOR"}
+    with running(tmp_path, {"ONMEMOS_AGENT_STATE": str(state)}) as agent:
+        async with agent.client() as client:
+            assert (await client.ask("POST", "/v1/adopt", json=adoption)).status_code == 200
+    with running(tmp_path, {"ONMEMOS_AGENT_STATE": str(state)}) as agent:
+        async with agent.client() as client:
+            assert (await client.post(**command)).status_code == 401
+            ran = await client.http.post("/v1/execute", json=command, headers=new)
+            assert ran.json()["stdout"] == "red\n"
+            assert (await client.ask("POST", "/v1/adopt", json=adoption)).status_code == 200
+            other = await client.ask("POST", "/v1/adopt", json={"session_id": "ws-other"})
+            assert (other.status_code, other.json()["code"]) == (409, "already_adopted")
+
+
 @pytest.mark.parametrize(
     "body",
     [
