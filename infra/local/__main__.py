@@ -34,6 +34,7 @@ SETTINGS = "\n".join(
         "  ONMEMOS_EGRESS            auto, slirp4netns, pasta, proxy or none: how sessions reach the internet",
         "  ONMEMOS_FIRESTORE         auto, official or embedded; auto: official where Google's emulator is found",
         "  CLOUD_RUN_MODE            service or instance: what a session on Cloud Run is",
+        "  ONMEMOS_GKE_WARM_POOL     namespace/pool of Agent Sandbox: where python's sessions on GKE come from",
         "  ONMEMOS_TEMPLATES_FILE    a YAML file with templates of your own",
         "  FIRESTORE_EMULATOR_HOST   a Firestore emulator that runs already, unless ONMEMOS_FIRESTORE=embedded",
     ]

@@ -39,6 +39,7 @@ from shared.wiring import Services, services
 
 KEEP_ALIVE_S = 610  # Google's front ends': cloud.google.com/load-balancing/docs/https/#timeout-keepalive-client
 NO_WEBSOCKETS = {"ws": "none"}  # as functions-framework
+POOLED = "python"  # the template that a warm pool is made for
 STOP_GRACE_S = 1  # for requests that are being answered
 
 # What the functions import at their first use: here while the emulators start.
@@ -94,6 +95,15 @@ async def warm(app: Services) -> None:
             group.create_task(_first(provider.session_ids()))
 
 
+async def _ensure_warm_pool(app: Services) -> None:
+    settings = app.settings
+    if settings.gke_warm_pool:  # imported by those who use it only
+        from infra.local.warm_pools import ensure_warm_pool
+
+        template = app.templates.find(POOLED)
+        await ensure_warm_pool(settings.gke_kubeconfig, settings.gke_warm_pool, template, app.tickets.public_keys())
+
+
 async def _first(items: Any) -> None:
     async with contextlib.aclosing(items):
         async for _ in items:
@@ -121,6 +131,7 @@ async def run(gateway: socket.socket, functions_host: socket.socket, sockets: Pa
             parent = f"projects/{settings.project}/locations/{settings.location}"
             await asyncio.gather(
                 ensure_queues(settings.tasks_host, parent, settings.queue),
+                _ensure_warm_pool(app),
                 ensure_workstations(
                     settings.workstations_host,
                     settings.workstations_cluster,

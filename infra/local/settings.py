@@ -14,6 +14,7 @@ HOME = PROJECT / ".onmemos"
 API_KEY = "your-api-key"
 
 # Both a shell that sources .onmemos/env and `docker run --env-file` must read the same value from it.
+_WARM_POOL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/(?:[a-z0-9-]|\{template\}){1,63}")
 _API_KEY = re.compile(r"[A-Za-z0-9._+/=:@-]{1,256}")
 
 
@@ -95,7 +96,8 @@ class Settings:
     """One stack. `home` holds all that outlives it; `inherited` is the environment that its processes start from.
 
     `firestore_host`: a Firestore emulator that runs already ("host:port"), "" for none. `templates_file`: the
-    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are.
+    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are. `warm_pool`:
+    namespace/pool of Agent Sandbox that sessions of the template python on GKE come from; "": none.
     """
 
     home: Path = HOME
@@ -107,6 +109,7 @@ class Settings:
     firestore_host: str = ""
     templates_file: Path | None = None
     cloud_run_mode: CloudRunMode = CloudRunMode.SERVICE
+    warm_pool: str = ""
     inherited: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -124,6 +127,7 @@ class Settings:
             firestore_host=environment.get("FIRESTORE_EMULATOR_HOST", "").strip(),
             templates_file=Path(templates_file).expanduser().resolve() if templates_file else None,
             cloud_run_mode=_choice(environment, "CLOUD_RUN_MODE", CloudRunMode.SERVICE),
+            warm_pool=_warm_pool(environment),
             inherited=dict(environment),
         )
 
@@ -187,6 +191,15 @@ def _api_key(environment: Mapping[str, str]) -> str:
         raise SettingsError(
             "ONMEMOS_API_KEY: holds characters that not every reader of an env file takes; "
             "wanted letters, digits and ._+/=:@- (at most 256)"
+        )
+    return given
+
+
+def _warm_pool(environment: Mapping[str, str]) -> str:
+    given = environment.get("ONMEMOS_GKE_WARM_POOL", "").strip()
+    if given and not _WARM_POOL.fullmatch(given):
+        raise SettingsError(
+            f"ONMEMOS_GKE_WARM_POOL: got '{given}', wanted namespace/pool in lower-case letters, digits and '-'"
         )
     return given
 

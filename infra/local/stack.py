@@ -159,6 +159,8 @@ class Stack:
             "ONMEMOS_KUBECONFIG": str(self.settings.kubeconfig),
             "KUBECONFIG": str(self.settings.kubeconfig),  # kubectl's own
         }
+        if self.settings.warm_pool:
+            self.environment["ONMEMOS_GKE_WARM_POOL"] = self.settings.warm_pool
         if self.settings.templates_file is not None:
             self.environment["ONMEMOS_TEMPLATES_FILE"] = str(self.settings.templates_file)
 
@@ -195,7 +197,10 @@ class Stack:
             "--storage-port": storage_port,
             "--storage-server": storage_server,
         }
-        return self._python("emulators", "infra.emulators", options, *(["--firestore"] if embedded else []))
+        flags = {"--firestore": embedded, "--agent-sandbox": bool(settings.warm_pool)}
+        return self._python(
+            "emulators", "infra.emulators", options, *(flag for flag, wanted in flags.items() if wanted)
+        )
 
     def _python(
         self, name: str, module: str, options: Mapping[str, object], *flags: str, fds: tuple[int, ...] = ()
