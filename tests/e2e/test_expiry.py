@@ -38,7 +38,7 @@ def ending(stack: Stack) -> Iterator[Ending]:
         ids = {why: session["id"] for why, session in made.items()}
         client.execute_session(ids["busy"], "sleep 600 >/dev/null 2>&1 &")
         client.update_session(ids["shortened"], ttl_minutes=1)
-        yield Ending(client, marks, ids, datetime.fromisoformat(made["ttl"]["expires_at"]))
+        yield Ending(client, marks, ids, datetime.fromisoformat(made["ttl"]["expires_at"] or ""))
 
 
 def test_at_expiry_the_session_and_all_of_it_go_within_five_seconds(stack: Stack, ending: Ending) -> None:
@@ -68,7 +68,7 @@ def test_a_ttl_may_go_beyond_what_cloud_tasks_schedules(ending: Ending) -> None:
     session = ending.client.create_session({"namespace": ending.marks["ttl"], "user": "long"}, wait=0)
     changed = ending.client.update_session(session["id"], ttl_minutes=100_000, labels={"stage": "two"})
     assert changed["labels"] == {"stage": "two"}
-    left = datetime.fromisoformat(changed["expires_at"]) - datetime.now(UTC)
+    left = datetime.fromisoformat(changed["expires_at"] or "") - datetime.now(UTC)
     assert 99_999 <= left.total_seconds() / 60 <= 100_000
     listed = ending.client.iter_sessions(label="stage=two", namespace=ending.marks["ttl"])
     assert [one["id"] for one in listed] == [session["id"]]

@@ -188,9 +188,11 @@ async def test_who_is_attached_types_at_the_commands_terminal(lab: Lab) -> None:
     container = await start(lab, "sh", attendance=Attendance.TTY, log=printed)
     async with asyncio.timeout(10), attach(container.attendant) as typing:
         await typing.resize(Window(50, 132))
-        await typing.write(b"stty size; tty; exit 4\n")
+        await typing.write(b"stty size; tty\n")
+        while b"50 132\r\n/dev/pts/" not in printed.kept["stdout"]:  # noqa: ASYNC110 - bounded by the timeout
+            await asyncio.sleep(0.01)
+        await typing.write(b"exit 4\n")
         assert await container.wait() == 4
-    assert b"50 132\r\n/dev/pts/" in printed.kept["stdout"]
 
 
 async def test_a_mount_takes_the_place_of_the_workspace(lab: Lab, tmp_path: Path) -> None:

@@ -220,8 +220,8 @@ async def test_a_session_whose_files_are_saved_is_never_left_running_again(house
     await house.sessions.suspend(ME, session.id)
     turn = (await house.store.get(session.id)).turn
 
-    async def away(_: str) -> None:
-        raise ProviderUnavailable("Cloud Run is away")
+    async def away(session_id: str) -> None:
+        raise ProviderUnavailable(f"Cloud Run is away from {session_id}")
 
     stop, house.provider.stop = house.provider.stop, away  # type: ignore[method-assign]
     for _ in range(3):
