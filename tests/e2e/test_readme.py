@@ -69,7 +69,7 @@ def test_the_command_line_runs_as_printed(stack: Stack) -> None:
     printed = shell(onmemos + block, ONMEMOS_URL=stack.base_url, ONMEMOS_API_KEY=stack.api_key)
     assert printed.startswith("42\n")
     assert "workstations" in printed
-    assert re.search(r"about 0\.\d+ USD an hour", printed)
+    assert "about 0.167 USD an hour" in printed
     assert re.search(r"^onmemos_[\w-]{43}$", printed, re.MULTILINE)
 
 
