@@ -8,7 +8,7 @@ import yaml
 from starlette.types import Scope, Send
 
 from infra.emulators.kubernetes.requests import JSON, YAML
-from infra.emulators.kubernetes.statuses import StatusError
+from infra.emulators.kubernetes.statuses import PageNotFound, StatusError
 
 
 def encoded(body: Any) -> bytes:
@@ -33,8 +33,10 @@ async def text(send: Send, status: int, content: str) -> None:
 async def refuse(scope: Scope, send: Send, refusal: StatusError) -> None:
     """Also in place of a WebSocket's handshake."""
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-    content = encoded(refusal.body())
-    headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(content)).encode())]
+    plain = isinstance(refusal, PageNotFound)
+    content = refusal.message.encode() if plain else encoded(refusal.body())
+    media_type = b"text/plain; charset=utf-8" if plain else JSON.encode()
+    headers = [(b"content-type", media_type), (b"content-length", str(len(content)).encode())]
     await send({"type": f"{kind}.start", "status": refusal.code, "headers": headers})
     await send({"type": f"{kind}.body", "body": content})
 

@@ -24,6 +24,7 @@ from infra.emulators.kubernetes.statuses import (
     InternalError,
     MethodNotSupported,
     NoSuchPath,
+    PageNotFound,
     StatusError,
     Unauthorized,
 )
@@ -105,6 +106,8 @@ class ApiServer:
             await self._review(review, found, request, send, user)
             return
         kind = self._objects.kinds.find(found.group, found.version, found.plural)
+        if kind is None and not discovery.is_builtin(self._objects.kinds, found.group, found.version):
+            raise PageNotFound
         if kind is None or (found.namespace and not kind.namespaced):
             raise NoSuchPath
         if found.subresource:
@@ -149,7 +152,7 @@ class ApiServer:
             return discovery.api_group(self._objects.kinds, parts[1])
         if parts[0] == "apis" and len(parts) == 3:
             return discovery.resource_list(self._objects.kinds, parts[1], parts[2])
-        raise NoSuchPath
+        raise PageNotFound
 
     async def _review(self, kind: Kind, found: Target, request: Request, send: Send, user: User) -> None:
         if request.method != "POST" or found.name:

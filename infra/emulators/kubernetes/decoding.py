@@ -132,8 +132,13 @@ def _check_base64(text: str) -> None:
 
 
 def _mismatch(value: Any, owner: str, path: str, wanted: str) -> ValueError:
-    seen = _JSON_TYPES[type(value)] if value is not None else "null"
+    seen = json_type(value)
     return ValueError(f"json: cannot unmarshal {seen} into Go struct field {_go(owner, path)} of type {wanted}")
+
+
+def json_type(value: Any) -> str:
+    """As Go's decoder calls it."""
+    return _JSON_TYPES[type(value)] if value is not None else "null"
 
 
 def _go(owner: str, path: str) -> str:

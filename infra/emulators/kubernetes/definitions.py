@@ -112,7 +112,7 @@ def _version_errors(versions: list[dict[str, Any]]) -> Iterator[FieldError]:
             if "type" not in schema:
                 yield required(field, "must not be empty at the root")
             else:
-                yield invalid(field, schema["type"], 'must be "object" at the root')
+                yield invalid(field, schema["type"], "must be object at the root")
 
 
 def openapi_name(kind: Kind) -> str:

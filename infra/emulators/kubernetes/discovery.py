@@ -4,7 +4,7 @@ import platform
 from typing import Any, Final
 
 from infra.emulators.kubernetes.kinds import Kind, Kinds
-from infra.emulators.kubernetes.statuses import NoSuchPath
+from infra.emulators.kubernetes.statuses import PageNotFound
 
 VERSION: Final = {
     "major": "1",
@@ -69,6 +69,10 @@ def _priority(version: str) -> tuple[int, int, int]:
     return (level, int(number or 0) if number.isdecimal() else 0, int(minor or 0) if minor.isdecimal() else 0)
 
 
+def is_builtin(kinds: Kinds, group: str, version: str) -> bool:
+    return any(not kind.custom for kind in _of(kinds, group, version))
+
+
 def groups(kinds: Kinds) -> list[str]:
     return sorted({kind.group for kind in (*kinds, *REVIEWS)} - {""})
 
@@ -79,10 +83,10 @@ def api_versions(host: str) -> dict[str, Any]:
 
 
 def api_group(kinds: Kinds, group: str) -> dict[str, Any]:
-    """Raises NoSuchPath."""
+    """Raises PageNotFound."""
     served = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions(kinds, group)]
     if not served:
-        raise NoSuchPath
+        raise PageNotFound
     return {"kind": "APIGroup", "apiVersion": "v1", "name": group, "versions": served, "preferredVersion": served[0]}
 
 
@@ -100,11 +104,11 @@ def _of(kinds: Kinds, group: str, version: str) -> list[Kind]:
 
 
 def resource_list(kinds: Kinds, group: str, version: str) -> dict[str, Any]:
-    """Raises NoSuchPath."""
+    """Raises PageNotFound."""
     resources: list[dict[str, Any]] = []
     found = _of(kinds, group, version)
     if not found:
-        raise NoSuchPath
+        raise PageNotFound
     for kind in found:
         resource: dict[str, Any] = {
             "name": kind.plural,

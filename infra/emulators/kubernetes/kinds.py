@@ -51,6 +51,11 @@ class Kind:
     def has_status(self) -> bool:
         return any(subresource.name == "status" for subresource in self.subresources)
 
+    @property
+    def status_has_metadata(self) -> bool:
+        """Whether who writes the status writes labels and annotations with it, as for most built-in kinds."""
+        return not self.custom and self.group != "apiextensions.k8s.io"
+
 
 def _status(kind: str) -> Subresource:
     return Subresource("status", kind, ("get", "patch", "update"))

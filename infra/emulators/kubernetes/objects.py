@@ -125,7 +125,7 @@ class Objects:
     async def update(
         self, kind: Kind, obj: Object, *, status: bool = False, subresource: str = "", dry_run: bool = False
     ) -> Object:
-        """Replace the object; `status` (the subresource of that name): its status only, else all but its status.
+        """Replace the object: all but its status. `status`: that alone; the subresource of that name: and metadata.
 
         An object that is being deleted goes with its last finalizer. Raises NotFound, Conflict (resourceVersion is
         given and is not the newest), and what rules raise.
@@ -137,10 +137,13 @@ class Objects:
         old = self._stored(kind, metadata.get("namespace"), metadata["name"])
         self._check(kind, old, metadata.get("uid"), metadata.get("resourceVersion"))
         if subresource == "status":
-            managed = metadata.get("managedFields")
-            obj = {**copied(old), "status": obj.get("status", {})}
-            if managed is not None:
-                obj["metadata"]["managedFields"] = managed
+            seen = metadata if kind.status_has_metadata and not status else copied(old["metadata"])
+            if "managedFields" in metadata:
+                seen["managedFields"] = metadata["managedFields"]
+            if kind.resource == PODS.resource:  # kubelets got them wrong once
+                seen = {**seen, "ownerReferences": old["metadata"].get("ownerReferences")}
+                seen = {key: value for key, value in seen.items() if value is not None}
+            obj = {**copied(old), "metadata": seen, "status": obj.get("status", {})}
         elif kind.has_status:
             obj.pop("status", None)
             if "status" in old:

@@ -1,31 +1,29 @@
 """JSON patches, merge patches and strategic merge patches: RFC 6902, RFC 7386, and the API server's own."""
 
-import json
 from typing import Any, Final
 
 from infra.emulators.kubernetes.objects import copied
 from infra.emulators.kubernetes.schemas import Schema, resolved
-from infra.emulators.kubernetes.statuses import BadRequest, Unprocessable
+from infra.emulators.kubernetes.statuses import BadRequest, NoMergeKey, TooLarge, Unprocessable
 
 MOST_OPERATIONS: Final = 10_000  # the real server's limit
 _DIRECTIVE, _ORDER, _REMOVED, _RETAINED = "$patch", "$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys"
 
 
 def json_patch(document: Any, operations: Any) -> Any:
-    """Raises BadRequest, Unprocessable (a path that is not there, a test that fails)."""
+    """Raises BadRequest, TooLarge, Unprocessable (a path that is not there, a test that fails)."""
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
         raise BadRequest("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(operations) > MOST_OPERATIONS:
-        raise Unprocessable(
-            f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
-        )
+        told = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
+        raise TooLarge(f"Request entity too large: {told}")
     document = copied(document)
     for operation in operations:
         op, path = operation.get("op"), operation.get("path")
         if op not in ("add", "remove", "replace", "move", "copy", "test") or not isinstance(path, str):
-            raise Unprocessable(f"Unexpected kind: {op}")
+            raise Unprocessable
         if op in ("add", "replace", "test") and "value" not in operation:
-            raise Unprocessable(f"{op} operation has no value")
+            raise Unprocessable
         if op in ("move", "copy"):
             source = str(operation.get("from", ""))
             value = copied(_found(document, source, op))
@@ -34,7 +32,7 @@ def json_patch(document: Any, operations: Any) -> Any:
             document = _added(document, path, value, op)
         elif op == "test":
             if _found(document, path, op) != operation["value"]:
-                raise Unprocessable(f"testing value {path} failed: test failed")
+                raise Unprocessable
         elif op == "remove":
             document = _removed(document, path, op)
         else:
@@ -47,12 +45,8 @@ def json_patch(document: Any, operations: Any) -> Any:
 
 def _tokens(path: str, op: str) -> list[str]:
     if path and not path.startswith("/"):
-        raise _missing(op, path)
+        raise Unprocessable
     return [token.replace("~1", "/").replace("~0", "~") for token in path.split("/")[1:]]
-
-
-def _missing(op: str, path: str) -> Unprocessable:
-    return Unprocessable(f"{op} operation does not apply: doc is missing path: {json.dumps(path)}: missing value")
 
 
 def _found(document: Any, path: str, op: str) -> Any:
@@ -62,7 +56,7 @@ def _found(document: Any, path: str, op: str) -> Any:
         elif isinstance(document, list) and token.isdecimal() and int(token) < len(document):
             document = document[int(token)]
         else:
-            raise _missing(op, path)
+            raise Unprocessable
     return document
 
 
@@ -91,7 +85,7 @@ def _added(document: Any, path: str, value: Any, op: str) -> Any:
     elif isinstance(parent, list) and last.isdecimal() and int(last) <= len(parent):
         parent.insert(int(last), value)
     else:
-        raise _missing(op, path)
+        raise Unprocessable
     return document
 
 
@@ -108,7 +102,7 @@ def merge_patch(document: Any, patch: Any) -> Any:
 
 
 def strategic_merge_patch(document: Any, patch: dict[str, Any], schema: Schema) -> Any:
-    """Lists merge by the key that `schema` gives them. Raises BadRequest: an item without its key."""
+    """Lists merge by the key that `schema` gives them. Raises NoMergeKey: an item without its key."""
     schema = resolved(schema)
     directive = patch.get(_DIRECTIVE)
     if directive == "replace":
@@ -160,7 +154,7 @@ def _merged_list(old: list[Any], patch: list[Any], schema: Schema, where: str) -
     merged = list(old)
     for one in patch:
         if not isinstance(one, dict) or key not in one:
-            raise BadRequest(f"map: {json.dumps(one)} does not contain declared merge key: {key}")
+            raise NoMergeKey(one, key)
         at = next((index for index, had in enumerate(merged) if had.get(key) == one[key]), None)
         if one.get(_DIRECTIVE) == "delete":
             merged = [had for had in merged if had.get(key) != one[key]]

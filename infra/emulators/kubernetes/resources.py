@@ -1,11 +1,12 @@
 """Create, read, update, patch, delete: what every resource has, as HTTP asks for it."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from infra.emulators.kubernetes import managers, structural
-from infra.emulators.kubernetes.decoding import cannot_be_handled, decode
+from infra.emulators.kubernetes.decoding import cannot_be_handled, decode, json_type
 from infra.emulators.kubernetes.definitions import schema_of_kind
+from infra.emulators.kubernetes.delete_options import DeleteOptions, delete_options
 from infra.emulators.kubernetes.kinds import NAMESPACES, Kind
 from infra.emulators.kubernetes.lists import selector
 from infra.emulators.kubernetes.objects import Object, Objects, copied
@@ -30,7 +31,6 @@ APPLY_PATCHES: Final = ("application/apply-patch+yaml", "application/apply-patch
 _BUILTIN_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCHES[0])
 _CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCHES[0])
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
-_PROPAGATIONS = ("Foreground", "Background", "Orphan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,7 @@ class Resources:
         metadata = obj["metadata"]
         if not metadata.get("name"):
             raise BadRequest("name must be provided")
-        if metadata["name"] != name:
-            said = metadata["name"]
-            raise BadRequest(f"the name of the object ({said}) does not match the name on the URL ({name})")
+        _check_name(metadata, name)
         old = self._objects.get(kind, namespace, name)
         if kind.custom and not metadata.get("resourceVersion"):
             fault = invalid("metadata.resourceVersion", 0, "must be specified for an update")
@@ -100,21 +98,19 @@ class Resources:
         if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
             raise BadRequest("the patch leaves no object with metadata")
         obj, warnings = self._decoded(kind, patched, request)
-        metadata = obj["metadata"]
-        if metadata.get("name") != name:
-            raise Invalid(kind, name, [invalid("metadata.name", metadata.get("name", ""), "field is immutable")])
         _place(kind, obj, namespace)
+        _check_name(obj["metadata"], name)
         return Result(await self._update(kind, obj, old, request, subresource, dry_run=dry_run), 200, warnings)
 
     async def delete(self, kind: Kind, namespace: str, name: str, request: Request) -> Object:
         """The object's last state. Raises StatusError."""
         _allow(kind, "delete")
-        return await self._delete(kind, namespace, name, await _delete_options(request))
+        return await self._delete(kind, namespace, name, await delete_options(request))
 
     async def delete_collection(self, kind: Kind, namespace: str, request: Request) -> list[Object]:
         """What was deleted. Raises StatusError."""
         _allow(kind, "deletecollection")
-        options = await _delete_options(request)
+        options = await delete_options(request)
         selects = selector(kind, request.query)
         deleted = []
         for obj in self._objects.list(kind, namespace)[0]:
@@ -126,7 +122,7 @@ class Resources:
                     continue
         return deleted
 
-    async def _delete(self, kind: Kind, namespace: str, name: str, options: "_DeleteOptions") -> Object:
+    async def _delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Object:
         return await self._objects.delete(
             kind,
             namespace,
@@ -157,8 +153,8 @@ class Resources:
         metadata = config["metadata"]
         if metadata.get("managedFields"):
             raise BadRequest("metadata.managedFields must be nil")
-        if metadata.setdefault("name", name) != name:
-            raise BadRequest(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+        metadata.setdefault("name", name)
+        _check_name(metadata, name)
         _place(kind, config, namespace)
         try:
             old = {**self._objects.get(kind, namespace, name), "apiVersion": kind.api_version}
@@ -188,18 +184,10 @@ class Resources:
         mode = request.query.get("fieldValidation") or "Warn"
         if mode not in _VALIDATIONS:
             raise Invalid(_options("CreateOptions"), "", [unsupported("fieldValidation", mode, _VALIDATIONS)])
-        said = obj.get("apiVersion") or kind.api_version
-        if said != kind.api_version:
-            raise BadRequest(
-                f"the API version in the data ({said}) does not match the expected API version ({kind.api_version})"
-            )
-        if (obj.get("kind") or kind.kind) != kind.kind:
-            other = obj["kind"]
-            converting = f"converting ({said}.{other}) to ({kind.api_version}.{kind.kind}): unknown conversion"
-            raise BadRequest(f"the object provided is unrecognized (must be of type {kind.kind}): {converting}")
+        self._check_kind(kind, obj)
         obj = {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
         if not isinstance(obj.get("metadata") or {}, dict):
-            seen = _json_type(obj["metadata"])
+            seen = json_type(obj["metadata"])
             why = f"json: cannot unmarshal {seen} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
             raise BadRequest(cannot_be_handled(kind, why))
         obj["metadata"] = obj.get("metadata") or {}
@@ -211,6 +199,17 @@ class Resources:
         if unknown and mode == "Strict":
             raise BadRequest(cannot_be_handled(kind, f"strict decoding error: {', '.join(unknown)}"))
         return decoded, unknown if mode == "Warn" else []
+
+    def _check_kind(self, kind: Kind, obj: Object) -> None:
+        """Raises BadRequest: the body says that it is of another."""
+        said, other = str(obj.get("apiVersion") or kind.api_version), str(obj.get("kind") or kind.kind)
+        if (said, other) == (kind.api_version, kind.kind):
+            return
+        version = said.rpartition("/")[2]
+        why = f'no kind "{other}" is registered for version "{said}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+        if found := self._objects.kinds.of_object(said, other):
+            why = f"converting ({found.version}.{found.kind}) to (core.{kind.kind}): unknown conversion"
+        raise BadRequest(f'{other} in version "{version}" cannot be handled as a {kind.kind}: {why}')
 
     def _custom(self, kind: Kind, obj: Object) -> tuple[Object, list[str]]:
         metadata, unknown_meta = decode(NAMESPACES, {"metadata": obj["metadata"]})
@@ -225,9 +224,11 @@ def _as_written(kind: Kind, obj: Object, old: Object, subresource: str) -> Objec
     """What an update to that subresource leaves of `obj`: only the status, or all but the status."""
     seen = copied(obj)
     if subresource == "status":
-        metadata = copied(old["metadata"]) or copied(obj["metadata"])
-        if "managedFields" in obj["metadata"]:
-            metadata["managedFields"] = obj["metadata"]["managedFields"]
+        metadata = copied(obj["metadata"])
+        if not kind.status_has_metadata and old["metadata"]:
+            metadata = {**copied(old["metadata"]), "managedFields": metadata.get("managedFields")}
+            if metadata["managedFields"] is None:
+                del metadata["managedFields"]
         return {**copied(old), "apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata} | (
             {"status": obj["status"]} if "status" in obj else {}
         )
@@ -249,6 +250,13 @@ def _place(kind: Kind, obj: Object, namespace: str) -> None:
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 
+def _check_name(metadata: Object, name: str) -> None:
+    """Raises BadRequest."""
+    said = metadata.get("name") or ""
+    if said != name:
+        raise BadRequest(f"the name of the object ({said}) does not match the name on the URL ({name})")
+
+
 def _allow(kind: Kind, verb: str) -> None:
     if verb not in kind.verbs:
         raise MethodNotSupported
@@ -267,42 +275,3 @@ def _dry_run(request: Request, kind: Kind, options: str) -> bool:
     if said not in ("", "All"):
         raise Invalid(_options(options), "", [unsupported("dryRun", [said], ("All",))])
     return said == "All"
-
-
-@dataclass(frozen=True, slots=True)
-class _DeleteOptions:
-    grace_s: int | None
-    uid: str | None
-    resource_version: str | None
-    propagation: str | None
-    dry_run: bool
-
-
-async def _delete_options(request: Request) -> _DeleteOptions:
-    body = await request.body()
-    said = request.read_object(body) if body.strip() else {}
-    grace = said.get("gracePeriodSeconds", request.seconds("gracePeriodSeconds"))
-    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        field = "DeleteOptions.gracePeriodSeconds of type int64"
-        raise BadRequest(f"json: cannot unmarshal {_json_type(grace)} into Go struct field {field}")
-    propagation = said.get("propagationPolicy") or request.query.get("propagationPolicy") or None
-    orphan = said.get("orphanDependents")
-    if orphan is None and "orphanDependents" in request.query:
-        orphan = request.flag("orphanDependents")
-    kind = _options("DeleteOptions")
-    if propagation is not None and propagation not in _PROPAGATIONS:
-        raise Invalid(kind, "", [unsupported("propagationPolicy", propagation, (*_PROPAGATIONS, "nil"))])
-    if propagation and orphan is not None:
-        why = "orphanDependents and deletionPropagation cannot be both set"
-        raise Invalid(kind, "", [invalid("propagationPolicy", propagation, why)])
-    if orphan is not None:
-        propagation = "Orphan" if orphan else "Background"
-    dry_run = said.get("dryRun") or ([request.query["dryRun"]] if request.query.get("dryRun") else [])
-    if dry_run and dry_run != ["All"]:
-        raise Invalid(kind, "", [unsupported("dryRun", dry_run, ("All",))])
-    conditions = said.get("preconditions") or {}
-    return _DeleteOptions(grace, conditions.get("uid"), conditions.get("resourceVersion"), propagation, bool(dry_run))
-
-
-def _json_type(value: Any) -> str:
-    return {bool: "bool", str: "string", list: "array", dict: "object"}.get(type(value), "number")

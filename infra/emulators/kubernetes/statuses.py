@@ -28,7 +28,7 @@ class StatusError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             **({"details": self.details} if self.details else {}),
             "code": self.code,
         }
@@ -62,8 +62,17 @@ class NotFound(StatusError):
         super().__init__(f'{kind.resource} "{name}" not found', _details(kind, name))
 
 
+class PageNotFound(StatusError):
+    """A group that is not served: the real server answers in plain text."""
+
+    code, reason = 404, "NotFound"
+
+    def __init__(self) -> None:
+        super().__init__("404 page not found\n")
+
+
 class NoSuchPath(StatusError):
-    """A resource that is not served at all."""
+    """A resource that its group does not have."""
 
     code, reason = 404, "NotFound"
 
@@ -125,9 +134,21 @@ class TooLarge(StatusError):
 
 
 class Unprocessable(StatusError):
-    """A patch that does not fit its object."""
+    """A JSON patch that does not fit its object: the real server does not say in what."""
 
     code, reason = 422, "Invalid"
+
+    def __init__(self) -> None:
+        super().__init__("the server rejected our request due to an error in our request")
+
+
+class NoMergeKey(StatusError):
+    """A strategic merge patch with an item that lacks its key: the real server takes it for a fault of its own."""
+
+    code, reason = 500, ""
+
+    def __init__(self, item: Any, key: str) -> None:
+        super().__init__(f"map: {in_go(item)} does not contain declared merge key: {key}")
 
 
 class InternalError(StatusError):
@@ -214,6 +235,17 @@ def shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return str(value)
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def in_go(value: Any) -> str:
+    """JSON as Go's %v prints it: map[image:x]."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{in_go(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(in_go, value))}]"
+    if value is None or isinstance(value, bool):
+        return "<nil>" if value is None else str(value).lower()
+    return str(value)
 
 
 def _details(kind: "Kind", name: str, causes: list[dict[str, str]] | None = None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class _Watching:
         self._gone: StatusError | None = None
         self._watch: Watch | None = None
         try:
-            if self._initial_end:
+            if self._initial_end or request.flag("sendInitialEvents"):
                 self._watch = objects.open_watch(kind)
             elif query.get("sendInitialEvents") and since in ("", "0"):
                 self._watch = objects.open_watch(kind, objects.resource_version)
@@ -154,7 +154,4 @@ def _initial(query: dict[str, str]) -> bool:
     if match != "NotOlderThan":
         why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         raise Invalid(_OPTIONS, "", [forbidden("resourceVersionMatch", why)])
-    if said == "true" and query.get("allowWatchBookmarks") not in ("true", "1"):
-        why = "sendInitialEvents requires setting allowWatchBookmarks to true"
-        raise Invalid(_OPTIONS, "", [forbidden("allowWatchBookmarks", why)])
-    return said in ("true", "1")
+    return said in ("true", "1") and query.get("allowWatchBookmarks") in ("true", "1")

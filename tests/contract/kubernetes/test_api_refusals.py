@@ -149,8 +149,17 @@ async def test_a_network_policy_names_networks(namespace: Namespace, peer: Json,
         ("pods", {"metadata": {"name": "p"}, "spec": {"containers": {}}}, "json: cannot unmarshal object into Go"),
         ("secrets", {"metadata": {"name": "s"}, "data": {"a": "?"}}, "illegal base64 data at input byte 0"),
         ("configmaps", {"metadata": {"name": "c", "labels": {"a": 1}}}, "json: cannot unmarshal number into Go"),
-        ("configmaps", {"kind": "Pod", "metadata": {"name": "c"}}, "must be of type ConfigMap"),
-        ("configmaps", {"apiVersion": "v2", "metadata": {"name": "c"}}, "does not match the expected API version (v1)"),
+        (
+            "configmaps",
+            {"kind": "Pod", "metadata": {"name": "c"}},
+            'Pod in version "v1" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown',
+        ),
+        (
+            "configmaps",
+            {"apiVersion": "v2", "metadata": {"name": "c"}},
+            'ConfigMap in version "v2" cannot be handled as a ConfigMap: no kind "ConfigMap" is registered for '
+            'version "v2"',
+        ),
     ],
 )
 async def test_a_body_that_does_not_decode(namespace: Namespace, plural: str, body: Json, message: str) -> None:
@@ -218,8 +227,10 @@ async def test_nobody_comes_in_without_a_token(cluster: Cluster, headers: dict[s
 
 async def test_what_is_not_served_is_refused_in_words(namespace: Namespace) -> None:
     http = namespace.cluster.http
-    missing = refused(await http.get("/apis/apps/v1/deployments"), 404, "NotFound")
+    missing = refused(await http.get("/api/v1/boats"), 404, "NotFound")
     assert missing["message"] == "the server could not find the requested resource"
+    unknown = await http.get("/apis/sea.example.com/v1/boats")
+    assert (unknown.status_code, unknown.text) == (404, "404 page not found\n")
     refused(await http.post(namespace.path("configmaps", "x"), json={}), 405, "MethodNotAllowed")
     refused(await http.put(namespace.path("configmaps"), json={}), 405, "MethodNotAllowed")
     answer = await http.get(namespace.path("pods"), headers={"Accept": "text/html"})

@@ -76,6 +76,11 @@ async def test_the_initial_state_ends_with_a_bookmark(namespace: Namespace) -> N
         assert end["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
         assert end["object"]["kind"] == "ConfigMap"
     del query["allowWatchBookmarks"]
+    async with watching(namespace, "configmaps", **query) as events:
+        assert seen(await anext(events)) == ("ADDED", "a")
+        await namespace.create("configmaps", a_config_map("b"))
+        assert seen(await anext(events)) == ("ADDED", "b")
+    del query["sendInitialEvents"]
     answer = await namespace.cluster.http.get(namespace.path("configmaps"), params={"watch": "1", **query})
     refused(answer, 422, "Invalid")
 
