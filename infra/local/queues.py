@@ -6,28 +6,18 @@ from google.cloud import tasks_v2
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
 from google.protobuf.duration_pb2 import Duration
 
+from infra.queues import STEPS, Retries
+
 TIMEOUT_S = 10.0
-UNLIMITED = -1
 
 
-def _retries(attempts: int, first_s: float, longest_s: float) -> tasks_v2.RetryConfig:
+def _config(retries: Retries) -> tasks_v2.RetryConfig:
     return tasks_v2.RetryConfig(
-        max_attempts=attempts,
-        min_backoff=Duration(nanos=round(first_s * 1e9)),
-        max_backoff=Duration(seconds=round(longest_s)),
-        max_doublings=6,
+        max_attempts=retries.attempts,
+        min_backoff=Duration(nanos=round(retries.first_s * 1e9)),
+        max_backoff=Duration(seconds=round(retries.longest_s)),
+        max_doublings=retries.doublings,
     )
-
-
-# A session that cannot be provisioned fails by itself after 15 minutes; what must go away, or must not be lost on its
-# way to another state, is tried until it has.
-STEPS = {
-    "provision": _retries(100, 0.2, 10),
-    "expire": _retries(UNLIMITED, 0.5, 60),
-    "teardown": _retries(UNLIMITED, 0.2, 60),
-    "suspend": _retries(UNLIMITED, 0.2, 10),
-    "move": _retries(UNLIMITED, 0.2, 10),
-}
 
 
 async def ensure_queues(emulator: str, parent: str, queue: str) -> None:
@@ -38,7 +28,7 @@ async def ensure_queues(emulator: str, parent: str, queue: str) -> None:
     async with grpc.aio.insecure_channel(emulator) as channel:
         client = tasks_v2.CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel))
         for step, retries in STEPS.items():
-            wanted = tasks_v2.Queue(name=f"{parent}/queues/{queue.format(step=step)}", retry_config=retries)
+            wanted = tasks_v2.Queue(name=f"{parent}/queues/{queue.format(step=step)}", retry_config=_config(retries))
             try:
                 await client.create_queue(parent=parent, queue=wanted, timeout=TIMEOUT_S)
             except exceptions.AlreadyExists:
