@@ -15,6 +15,9 @@ DEFAULT_WORKSTATIONS_URL = (
 )
 CLUSTER = r"projects/[^/]+/locations/[^/]+/clusters/[^/]+"
 WORKSTATION_CLUSTER = r"projects/[^/]+/locations/[^/]+/workstationClusters/[^/]+"
+ORIGIN = re.compile(
+    r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
+)  # as browsers send it: www.rfc-editor.org/rfc/rfc6454#section-6
 DEFAULT_DATABASE = "(default)"
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 
@@ -28,8 +31,10 @@ class Settings:
     """A deployment. The `*_host` settings are the emulators' addresses (host:port or URL); "" is the cloud itself.
 
     project, location: where everything lives. image: a workspace's, with `{template}`. function_url: where Cloud Tasks
-    finds a function, with `{function}`. queue: a step's queue, with `{step}`. ticket_key: Ed25519 private key, PEM.
-    bootstrap_key: the first API key. task_account: the service account whose pushes the task functions accept.
+    finds a function, with `{function}` or `{service}` (its name with dashes). queue: a step's queue, with `{step}`.
+    ticket_key: Ed25519 private key, in PEM or its 32 bytes in base64. bootstrap_key: the first API key. task_account:
+    the service account whose pushes the task functions accept. allowed_origins: whose pages may call the API from a
+    browser; "*": anybody's.
     templates_file: the deployment's own templates; unavailable_templates: why some cannot start, by name. relay_url:
     where the relay answers. closed_subnetwork, filestore_subnetwork: for sessions without a way out, and with NFS.
     cloud_run_mode: what a session on Cloud Run is, a service or an instance. gke_*: providers.gke_manifests.GkeSettings
@@ -48,6 +53,7 @@ class Settings:
     templates_file: str = ""
     unavailable_templates: Mapping[str, str] = field(default_factory=dict)
     relay_url: str = ""
+    allowed_origins: tuple[str, ...] = ()
     filestore_subnetwork: str = ""
     queue: str = DEFAULT_QUEUE
     workspace_account: str = ""
@@ -83,13 +89,14 @@ class Settings:
             project=read.required("GOOGLE_CLOUD_PROJECT", "the project's id"),
             location=read.required("ONMEMOS_LOCATION", "a region, such as us-central1"),
             image=read.pattern("ONMEMOS_IMAGE", "{template}"),
-            function_url=read.pattern("ONMEMOS_FUNCTION_URL", "{function}"),
-            ticket_key=read.secret("ONMEMOS_TICKET_KEY", "an Ed25519 private key in PEM"),
+            function_url=read.pattern("ONMEMOS_FUNCTION_URL", "{function}", or_else="{service}"),
+            ticket_key=read.secret("ONMEMOS_TICKET_KEY", "an Ed25519 private key, in PEM or its 32 bytes in base64"),
             task_account=read.required("ONMEMOS_TASK_ACCOUNT", "the e-mail address of a service account"),
             bootstrap_key=read.optional_secret("ONMEMOS_API_KEY", "the deployment's first API key"),
             templates_file=read.optional("ONMEMOS_TEMPLATES_FILE"),
             unavailable_templates=read.reasons("ONMEMOS_UNAVAILABLE_TEMPLATES"),
             relay_url=read.optional("ONMEMOS_RELAY_URL").rstrip("/"),
+            allowed_origins=read.origins("ONMEMOS_ALLOWED_ORIGINS"),
             filestore_subnetwork=read.optional("ONMEMOS_FILESTORE_SUBNETWORK"),
             queue=read.pattern("ONMEMOS_QUEUE", "{step}", DEFAULT_QUEUE),
             cloud_run_mode=read.choice("CLOUD_RUN_MODE", "service", "instance"),
@@ -131,9 +138,12 @@ class _Reader:
     def required(self, name: str, wanted: str) -> str:
         return self._checked(name, self.optional(name), bool, wanted)
 
-    def pattern(self, name: str, placeholder: str, default: str = "") -> str:
+    def pattern(self, name: str, placeholder: str, default: str = "", or_else: str = "") -> str:
+        """Text that holds the placeholder, or the other one."""
         value = self.optional(name) or default
-        return self._checked(name, value, lambda text: placeholder in text, f"text that holds {placeholder}")
+        places = [place for place in (placeholder, or_else) if place]
+        wanted = f"text that holds {' or '.join(places)}"
+        return self._checked(name, value, lambda text: any(place in text for place in places), wanted)
 
     def choice(self, name: str, *wanted: str) -> str:
         """One of `wanted`; the first where nothing is set."""
@@ -168,6 +178,15 @@ class _Reader:
             return Path(file).read_text(encoding="utf-8").strip()
         except OSError as exc:
             raise ConfigError(f"{name}_FILE: cannot read '{file}' ({exc.strerror}); wanted {wanted}") from exc
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """Web origins with commas between them, or "*" for all."""
+        found = tuple(filter(None, (origin.strip() for origin in self.optional(name).split(","))))
+        for origin in found:
+            self._checked(
+                name, origin, lambda text: text == "*" or ORIGIN.fullmatch(text), "* or https://HOST[:PORT],…"
+            )
+        return found
 
     def reasons(self, name: str) -> dict[str, str]:
         """A JSON object of strings; percent-encoded where it comes through a file that knows no quotes."""

@@ -20,8 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from shared import errors
+from shared.cors import permit, preflight
 from shared.fields import flat
 from shared.models import Caller, Scope
+from shared.names import function_url
 from shared.wiring import Services, services
 
 log = logging.getLogger(__name__)
@@ -138,11 +140,16 @@ def endpoint(method: str, path: str, *, access: Access = Access.KEY, **options: 
 async def serve(route: Route, handler: Handler, request: Request, app: Services) -> Response:
     """One request, from its arrival to its log line. Whatever goes wrong, no stack trace leaves."""
     began = time.perf_counter()
+    response: Response
     given = request.headers.get("x-request-id", "")
     request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     try:
-        call = await _checked(route, request, app)
-        response: Response = JSONResponse(await handler(call, app), route.status)
+        parameters = _parameters(route, request)
+        if request.method == "OPTIONS" and route.access is not Access.TASK:
+            response = preflight(request, app.settings.allowed_origins)
+        else:
+            call = await _checked(route, parameters, request, app)
+            response = JSONResponse(await handler(call, app), route.status)
     except errors.OnMemOSError as exc:
         response = refusal(exc)
     except ClientDisconnect:
@@ -151,6 +158,7 @@ async def serve(route: Route, handler: Handler, request: Request, app: Services)
         log.exception("request failed", extra={"function": route.name, "request_id": request_id})
         body = {"detail": f"Internal error; the log knows it as request {request_id}", "code": "internal"}
         response = JSONResponse(body, 500)
+    permit(request, response, app.settings.allowed_origins)
     response.headers["X-Request-Id"] = request_id
     latency_ms = round((time.perf_counter() - began) * 1000, 2)
     facts = {"function": route.name, "status": response.status_code, "latency_ms": latency_ms, "request_id": request_id}
@@ -158,11 +166,15 @@ async def serve(route: Route, handler: Handler, request: Request, app: Services)
     return response
 
 
-async def _checked(route: Route, request: Request, app: Services) -> Call:
+def _parameters(route: Route, request: Request) -> dict[str, str]:
     path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
     parameters = {} if route.access is Access.TASK else route.match(path)
     if parameters is None:
         raise errors.RouteNotFound(f"path: got '{path}', wanted {route.path}")
+    return parameters
+
+
+async def _checked(route: Route, parameters: dict[str, str], request: Request, app: Services) -> Call:
     if request.method != route.method:
         raise errors.MethodNotAllowed(f"method: got {request.method}, wanted {route.method}")
     caller = await _caller(route, request, app)
@@ -189,7 +201,7 @@ async def _caller(route: Route, request: Request, app: Services) -> Caller:
             caller.require(route.scope)
             return caller
         case Access.TASK:
-            audience = app.settings.function_url.format(function=route.name)
+            audience = function_url(app.settings.function_url, route.name)
             await app.identity.verify(request.headers.get("authorization"), audience)
             return NOBODY
 

@@ -55,6 +55,11 @@ def session_of_task(task: str) -> str | None:
     return ours[1] if ours else None
 
 
+def function_url(pattern: str, function: str) -> str:
+    """Where a function answers. `pattern` holds its name as `{function}`, or as `{service}`: Cloud Run takes no '_'."""
+    return pattern.format(function=function, service=function.replace("_", "-"))
+
+
 def _clean(text: str) -> str:
     # No bucket may have "google" or a close misspelling in its name: cloud.google.com/storage/docs/buckets#naming
     return re.sub(r"g[o0]+gle", "ggl", re.sub(r"[^a-z0-9]+", "-", text.lower())).strip("-") or "x"

@@ -70,7 +70,7 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CloudTasksSettings:
-    """`queue` holds `{step}` (those of FUNCTIONS); `function_url` holds `{function}`.
+    """`queue` holds `{step}` (those of FUNCTIONS); `function_url` is names.function_url's.
 
     `service_account` signs the pushes: the only caller the task functions accept.
     """
@@ -132,7 +132,7 @@ class CloudTasks:
     async def _create(
         self, step: str, session: Session, generation: str, extra: dict[str, int], at: datetime | None = None
     ) -> None:
-        url = self._settings.function_url.format(function=FUNCTIONS[step])
+        url = names.function_url(self._settings.function_url, FUNCTIONS[step])
         task = tasks_v2.Task(
             name=self._name(step, names.task_name(session.id, step, f"{generation}_{_birth(session)}")),
             http_request=tasks_v2.HttpRequest(

@@ -4,8 +4,10 @@ The control plane signs; a workspace is given only the public keys (a JWK set), 
 open no other.
 """
 
+import binascii
 import json
 import secrets
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +29,7 @@ ISSUER = "onmemos"
 LIFETIME = timedelta(minutes=5)
 REUSED_UNTIL = timedelta(minutes=2)  # a ticket with less left is not handed out again
 MAX_REMEMBERED = 10_000
+SEED_BYTES = 32  # www.rfc-editor.org/rfc/rfc8032#section-5.1.5
 BY_OUR_CLOCK: jwt.types.Options = {
     "require": ["iss", "aud", "sub", "exp", "iat", "jti"], "strict_aud": True, "verify_exp": False, "verify_iat": False
 }  # fmt: skip
@@ -41,13 +44,10 @@ class Ticket:
 
 
 class Tickets:
-    """Issues tickets with one private key (PEM, PKCS #8, Ed25519). Raises ValueError for any other key."""
+    """Issues tickets with one private key: Ed25519, in PEM (PKCS #8) or its seed in base64. ValueError: it is none."""
 
-    def __init__(self, private_key_pem: str, *, clock: Callable[[], datetime]) -> None:
-        key = load_pem_private_key(private_key_pem.encode(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"the ticket key is a {type(key).__name__}; wanted an Ed25519 private key in PEM")
-        self._key = key
+    def __init__(self, private_key: str, *, clock: Callable[[], datetime]) -> None:
+        self._key = key = _loaded(private_key)
         public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self._key_id = sha256(public).hexdigest()[:16]
         self._jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key()))
@@ -93,6 +93,22 @@ class Tickets:
     def public_keys(self) -> str:
         """The JWK set that a workspace verifies with, as JSON."""
         return json.dumps({"keys": [{**self._jwk, "kid": self._key_id, "alg": "EdDSA", "use": "sig"}]})
+
+
+def _loaded(private_key: str) -> Ed25519PrivateKey:
+    wanted = f"wanted an Ed25519 private key, in PEM or its {SEED_BYTES} bytes in base64"
+    if "-----BEGIN" in private_key:
+        key = load_pem_private_key(private_key.encode(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"the ticket key is a {type(key).__name__}; {wanted}")
+        return key
+    try:
+        seed = b64decode(private_key, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"the ticket key is neither; {wanted}") from None
+    if len(seed) != SEED_BYTES:
+        raise ValueError(f"the ticket key has {len(seed)} bytes; {wanted}")
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def new_private_key() -> str:

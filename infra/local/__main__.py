@@ -36,6 +36,7 @@ SETTINGS = "\n".join(
         "  CLOUD_RUN_MODE            service or instance: what a session on Cloud Run is",
         "  ONMEMOS_GKE_WARM_POOL     namespace/pool of Agent Sandbox: where python's sessions on GKE come from",
         "  ONMEMOS_TEMPLATES_FILE    a YAML file with templates of your own",
+        "  ONMEMOS_ALLOWED_ORIGINS   whose pages may call the API from a browser: * or https://HOST[:PORT],…",
         "  FIRESTORE_EMULATOR_HOST   a Firestore emulator that runs already, unless ONMEMOS_FIRESTORE=embedded",
     ]
 )

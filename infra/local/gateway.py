@@ -65,10 +65,13 @@ class Gateway:
 
 
 def _paths(routes: Iterable[Route]) -> list[tuple[re.Pattern[str], str, dict[str, str]]]:
-    """(pattern, template, function by method), in the order to try them: fixed words go before parameters."""
+    """(pattern, template, function by method), in the order to try them: fixed words go before parameters.
+
+    OPTIONS goes to any function of the path: they all answer it the same.
+    """
     methods: dict[str, dict[str, str]] = {}
     for route in routes:
-        methods.setdefault(route.path, {})[route.method] = route.name
+        methods.setdefault(route.path, {"OPTIONS": route.name})[route.method] = route.name
     templates = sorted(methods, key=lambda template: [part.startswith("{") for part in template.split("/")])
     return [(_pattern(template), template, methods[template]) for template in templates]
 

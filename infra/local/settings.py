@@ -96,8 +96,8 @@ class Settings:
     """One stack. `home` holds all that outlives it; `inherited` is the environment that its processes start from.
 
     `firestore_host`: a Firestore emulator that runs already ("host:port"), "" for none. `templates_file`: the
-    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are. `warm_pool`:
-    namespace/pool of Agent Sandbox that sessions of the template python on GKE come from; "": none.
+    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are. `allowed_origins`:
+    whose pages may call the API, as shared.config reads them. `warm_pool`: namespace/pool of Agent Sandbox that sessions of the template python on GKE come from; "": none.
     """
 
     home: Path = HOME
@@ -109,6 +109,7 @@ class Settings:
     firestore_host: str = ""
     templates_file: Path | None = None
     cloud_run_mode: CloudRunMode = CloudRunMode.SERVICE
+    allowed_origins: str = ""
     warm_pool: str = ""
     inherited: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -127,6 +128,7 @@ class Settings:
             firestore_host=environment.get("FIRESTORE_EMULATOR_HOST", "").strip(),
             templates_file=Path(templates_file).expanduser().resolve() if templates_file else None,
             cloud_run_mode=_choice(environment, "CLOUD_RUN_MODE", CloudRunMode.SERVICE),
+            allowed_origins="".join(environment.get("ONMEMOS_ALLOWED_ORIGINS", "").split()),
             warm_pool=_warm_pool(environment),
             inherited=dict(environment),
         )

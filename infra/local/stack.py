@@ -156,6 +156,7 @@ class Stack:
             "ONMEMOS_RELAY_URL": f"http://{HOST}:{gateway_port}",
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
             "CLOUD_RUN_MODE": self.settings.cloud_run_mode,
+            "ONMEMOS_ALLOWED_ORIGINS": self.settings.allowed_origins,
             "ONMEMOS_KUBECONFIG": str(self.settings.kubeconfig),
             "KUBECONFIG": str(self.settings.kubeconfig),  # kubectl's own
         }

@@ -89,6 +89,12 @@ async def test_an_unknown_method_is_refused_in_api_gateways_words(gateway: httpx
     assert (answer.status_code, answer.json()) == (405, {"code": 405, "message": message})
 
 
+async def test_a_browsers_question_reaches_a_function_of_the_path(gateway: httpx.AsyncClient) -> None:
+    answer = await gateway.options("/v1/things/ws-1")
+    assert (answer.status_code, answer.json()["path"]) == (200, "/v1/things/ws-1")
+    assert (await gateway.options("/v1/thingsX")).status_code == 404
+
+
 async def test_fixed_words_go_before_parameters(gateway: httpx.AsyncClient) -> None:
     answer = await gateway.post("/v1/things/count")
     assert '"/v1/things/count"' in answer.json()["message"]

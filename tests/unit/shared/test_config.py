@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.config import ConfigError, Settings
+from shared.names import function_url
 
 GOOD = {
     "GOOGLE_CLOUD_PROJECT": "p",
@@ -32,6 +33,29 @@ def test_a_missing_setting_is_named(name: str) -> None:
 def test_a_pattern_without_its_place_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ONMEMOS_IMAGE: got 'registry/x', wanted text that holds \{template\}"):
         Settings.from_environment({**GOOD, "ONMEMOS_IMAGE": "registry/x"})
+
+
+def test_a_functions_address_may_hold_its_name_with_dashes() -> None:
+    settings = Settings.from_environment({**GOOD, "ONMEMOS_FUNCTION_URL": "https://r.example/onmemos-{service}"})
+    assert function_url(settings.function_url, "create_session") == "https://r.example/onmemos-create-session"
+    assert function_url("https://r.example/{function}", "create_session") == "https://r.example/create_session"
+    with pytest.raises(ConfigError, match=r"ONMEMOS_FUNCTION_URL: got 'x', wanted text that holds \{function\} or"):
+        Settings.from_environment({**GOOD, "ONMEMOS_FUNCTION_URL": "x"})
+
+
+def test_origins_are_none_all_or_a_list() -> None:
+    def origins(text: str) -> tuple[str, ...]:
+        return Settings.from_environment({**GOOD, "ONMEMOS_ALLOWED_ORIGINS": text}).allowed_origins
+
+    assert Settings.from_environment(GOOD).allowed_origins == ()
+    assert origins("*") == ("*",)
+    assert origins("https://a.example, http://localhost:3000") == ("https://a.example", "http://localhost:3000")
+
+
+@pytest.mark.parametrize("text", ["a.example", "https://a.example/", "https://A.example", "https://a.example,ftp://b"])
+def test_an_origin_that_no_browser_sends_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="ONMEMOS_ALLOWED_ORIGINS: got"):
+        Settings.from_environment({**GOOD, "ONMEMOS_ALLOWED_ORIGINS": text})
 
 
 def test_a_secret_may_be_a_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ class App:
 
     key_store: MemoryKeys = field(default_factory=MemoryKeys)
     clock: Clock = field(default_factory=Clock)
+    settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(allowed_origins=()))
 
     @property
     def keys(self) -> Keys:

@@ -1,9 +1,12 @@
 """Tickets open one session for some minutes, and the public keys suffice to check them."""
 
+import base64
 import json
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from shared.tickets import Tickets, new_private_key
 from tests.fakes import Clock
@@ -47,6 +50,23 @@ def test_a_ticket_is_handed_out_again_while_it_is_fresh() -> None:
     assert tickets.issue("ws-a", "key") is first
     clock.advance(minutes=1, seconds=1)
     assert tickets.issue("ws-a", "key").expires_at > first.expires_at
+
+
+def test_a_seed_in_base64_is_the_same_key_as_its_pem() -> None:
+    pem = new_private_key()
+    key = load_pem_private_key(pem.encode(), password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    seed = base64.b64encode(key.private_bytes_raw()).decode()
+    assert Tickets(seed, clock=Clock()).public_keys() == Tickets(pem, clock=Clock()).public_keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"), [("no key", "is neither"), (base64.b64encode(bytes(31)).decode(), "31 bytes")]
+)
+def test_what_is_neither_a_pem_nor_a_seed_is_refused_without_showing_it(text: str, seen: str) -> None:
+    with pytest.raises(ValueError, match=seen) as refused:
+        Tickets(text, clock=Clock())
+    assert text not in str(refused.value)
 
 
 def test_a_key_of_another_kind_is_refused_by_name() -> None:
