@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shared.answer_schema import SessionAnswer
 from shared.answers import session_json
 from shared.http import Call, endpoint
 from shared.schemas import MAX_WAIT_S, CreateWorkspace, WaitQuery
@@ -9,7 +10,14 @@ from shared.wiring import Services
 
 
 @endpoint(
-    "POST", "/v1/cloudrun/workspaces", status=201, body=CreateWorkspace, query=WaitQuery, timeout_s=MAX_WAIT_S + 60
+    "POST",
+    "/v1/cloudrun/workspaces",
+    status=201,
+    body=CreateWorkspace,
+    query=WaitQuery,
+    timeout_s=MAX_WAIT_S + 60,
+    answer=SessionAnswer,
+    is_idempotent=True,
 )
 async def create_workspace(call: Call, app: Services) -> dict[str, Any]:
     """Create a workspace on Cloud Run, and wait up to `wait` seconds until it runs."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shared.answer_schema import SessionAnswer
 from shared.answers import session_json
 from shared.http import Call, endpoint
 from shared.schemas import MAX_WAIT_S, MoveSession, WaitQuery
@@ -14,6 +15,7 @@ from shared.wiring import Services
     body=MoveSession,
     query=WaitQuery,
     timeout_s=2 * MAX_WAIT_S + 60,
+    answer=SessionAnswer,
 )
 async def move_session(call: Call, app: Services) -> dict[str, Any]:
     """Carry a session with its files to another provider, and wait up to `wait` seconds for that."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shared.answer_schema import ExecutionAnswer
 from shared.answers import execution_json
 from shared.http import REQUEST_LIMIT_BYTES, REQUEST_LIMIT_S, Call, endpoint
 from shared.python_file import python_file
@@ -17,6 +18,7 @@ from shared.wiring import Services
     needs_body=False,
     max_body_bytes=REQUEST_LIMIT_BYTES,
     timeout_s=REQUEST_LIMIT_S,
+    answer=ExecutionAnswer,
 )
 async def run_python(call: Call, app: Services) -> dict[str, Any]:
     """Run Python code, given as `code` in the query or in a JSON body, as a file of its own."""

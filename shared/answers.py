@@ -29,7 +29,7 @@ def session_json(session: Session) -> dict[str, Any]:
         "created_at": _timestamp(session.created_at),
         "expires_at": None if session.expires_at == NEVER else _timestamp(session.expires_at),
         "suspended_at": _suspended_at(session),
-        "ttl_left_seconds": session.ttl_left and round(session.ttl_left.total_seconds(), 3),
+        "ttl_left_seconds": None if session.ttl_left is None else round(session.ttl_left.total_seconds(), 3),
         "template": session.template,
         "labels": dict(session.labels),
         "idle_timeout_minutes": session.idle_timeout_minutes,

@@ -15,9 +15,8 @@ DEFAULT_WORKSTATIONS_URL = (
 )
 CLUSTER = r"projects/[^/]+/locations/[^/]+/clusters/[^/]+"
 WORKSTATION_CLUSTER = r"projects/[^/]+/locations/[^/]+/workstationClusters/[^/]+"
-ORIGIN = re.compile(
-    r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
-)  # as browsers send it: www.rfc-editor.org/rfc/rfc6454#section-6
+# As browsers send it: www.rfc-editor.org/rfc/rfc6454#section-6
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 DEFAULT_DATABASE = "(default)"
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 

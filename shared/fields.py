@@ -1,9 +1,11 @@
 """The kinds of value that requests and files hold. Every complaint says the value seen and the value wanted."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
 
@@ -11,16 +13,11 @@ from shared.models import Resources
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 NAME_WANTED = "1 to 63 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit"
-MAX_LABELS = 32  # Google Cloud takes 64 a resource; half are the caller's
-MAX_ENV_BYTES = 32_768  # Cloud Run's limit of one variable; here of all: cloud.google.com/run/quotas
-# cloud.google.com/resource-manager/docs/labels-overview#requirements
-LABEL_KEY = re.compile(r"(?!onmemos|goog)[a-z][a-z0-9_-]{0,62}")
-LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-RESERVED_ENV = re.compile(
-    r"PORT|K_.*|X_GOOGLE_.*|CLOUD_RUN_.*|ONMEMOS_.*|WORKSPACE_ID|NAMESPACE|USER|BUCKET_NAME|HOME|GOOGLE_.*"
-)
+NO_NUL = re.compile(r"[^\x00]*")
+LINE = re.compile(r"[^\x00]*[^\s\x00][^\x00]*")
+MAX_CPU = 64
 QUANTITY = re.compile(r"(\d+)(Mi|Gi|M|G)?")
+V = TypeVar("V")
 UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "M": 10**6, "G": 10**9, None: 1}
 
 
@@ -30,25 +27,51 @@ def seen(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Text(fields.Field[str]):
-    """A string that matches."""
+class Value(fields.Field[V], Generic[V]):
+    """A kind of value. `about` says what it is for, where its name and kind do not."""
 
-    def __init__(self, wanted: str, pattern: re.Pattern[str] | None = None, **options: Any) -> None:
+    def __init__(self, *, about: str = "", **options: Any) -> None:
         super().__init__(**options)
-        self._wanted, self._pattern = wanted, pattern
+        self.about = about
+
+    def json_schema(self) -> dict[str, Any]:
+        """What it takes, in OpenAPI's words; `description` says the rest. A pattern is ECMAScript, too."""
+        raise NotImplementedError
+
+    def _described(self, wanted: str = "") -> dict[str, str]:
+        text = "; ".join(filter(None, (self.about, wanted)))
+        return {"description": text} if text else {}
+
+
+class Text(Value[str]):
+    """A string that matches, of `most` characters at most. No text of ours holds NUL."""
+
+    def __init__(
+        self, wanted: str, pattern: re.Pattern[str] = NO_NUL, *, most: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._wanted, self._pattern, self._most = wanted, pattern, most
+
+    def json_schema(self) -> dict[str, Any]:
+        length = {} if self._most is None else {"maxLength": self._most}
+        return {"type": "string", "pattern": whole(self._pattern), **length, **self._described(self._wanted)}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
-        if not isinstance(value, str) or (self._pattern and not self._pattern.fullmatch(value)) or "\0" in value:
+        is_long = isinstance(value, str) and self._most is not None and len(value) > self._most
+        if not isinstance(value, str) or is_long or not self._pattern.fullmatch(value) or "\0" in value:
             raise ValidationError(f"got {seen(value)}, wanted {self._wanted}")
         return value
 
 
-class Choice(fields.Field[str]):
+class Choice(Value[str]):
     """One of some words."""
 
     def __init__(self, *words: str, **options: Any) -> None:
         super().__init__(**options)
         self._words = words
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": [str(word) for word in self._words], **self._described()}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
         if value not in self._words:
@@ -56,12 +79,17 @@ class Choice(fields.Field[str]):
         return str(value)
 
 
-class Number(fields.Field[float]):
+class Number(Value[float]):
     """A number within bounds; `whole` takes integers alone. Query parameters are text: `text` reads them."""
 
     def __init__(self, least: float, most: float, *, whole: bool = False, text: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self._least, self._most, self._whole, self._text = least, most, whole, text
+
+    def json_schema(self) -> dict[str, Any]:
+        bounds = {"minimum": self._least, "maximum": self._most}
+        finite = {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
+        return {"type": "integer" if self._whole else "number", **finite, **self._described()}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
         number = _number_of(value) if self._text else value
@@ -72,8 +100,11 @@ class Number(fields.Field[float]):
         return number  # type: ignore[return-value]
 
 
-class Flag(fields.Field[bool]):
+class Flag(Value[bool]):
     """true or false, nothing that looks like it."""
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean", **self._described()}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
         if not isinstance(value, bool):
@@ -81,64 +112,30 @@ class Flag(fields.Field[bool]):
         return value
 
 
-class Pairs(fields.Field[dict[str, str]]):
-    """An object of strings; the subclass says which."""
+class Moment(Value[datetime]):
+    """RFC 3339, with its offset from UTC."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> dict[str, str]:
-        if not isinstance(value, dict):
-            raise ValidationError(f"got {seen(value)}, wanted an object of strings")
-        for key, item in value.items():
-            self._check(key, item)
-        return dict(value)
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time", **self._described()}
 
-    def _check(self, key: str, item: Any) -> None:
-        raise NotImplementedError
-
-
-class Labels(Pairs):
-    """Google Cloud labels."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> dict[str, str]:
-        labels = super()._deserialize(value, attr, data, **options)
-        if len(labels) > MAX_LABELS:
-            raise ValidationError(f"got {len(labels)} labels, wanted at most {MAX_LABELS}")
-        return labels
-
-    def _check(self, key: str, item: Any) -> None:
-        if not LABEL_KEY.fullmatch(key):
-            wanted = "1 to 63 of a-z, 0-9, '_', '-', beginning with a letter; not beginning with onmemos or goog"
-            raise ValidationError(f"got the key {seen(key)}, wanted {wanted}")
-        if not isinstance(item, str) or not LABEL_VALUE.fullmatch(item):
-            raise ValidationError(f"got {seen(item)} for {seen(key)}, wanted up to 63 of a-z, 0-9, '_', '-'")
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> datetime:
+        try:
+            at = datetime.fromisoformat(value)
+            if at.tzinfo is not None:
+                return at.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):  # overflows: a year before 1 or after 9999 in UTC
+            pass
+        raise ValidationError(f"got {seen(value)}, wanted a time with its offset, such as 2027-01-31T12:00:00Z")
 
 
-class Environment(Pairs):
-    """Environment variables; with `of_session`, none of those that we or the platform set."""
-
-    def __init__(self, *, of_session: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self._of_session = of_session
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> dict[str, str]:
-        env = super()._deserialize(value, attr, data, **options)
-        size = sum(len(key.encode()) + len(item.encode()) for key, item in env.items())
-        if size > MAX_ENV_BYTES:
-            raise ValidationError(f"got {size} bytes, wanted at most {MAX_ENV_BYTES} in all")
-        return env
-
-    def _check(self, key: str, item: Any) -> None:
-        if not isinstance(key, str) or not ENV_NAME.fullmatch(key):  # YAML's keys may be anything
-            raise ValidationError(
-                f"got the name {seen(key)}, wanted letters, digits and '_', not beginning with a digit"
-            )
-        if self._of_session and RESERVED_ENV.fullmatch(key):
-            raise ValidationError(f"got the name {seen(key)}, wanted one that is not reserved")
-        if not isinstance(item, str) or "\0" in item:
-            raise ValidationError(f"got {seen(item)} for {seen(key)}, wanted a string without NUL")
-
-
-class Memory(fields.Field[int]):
+class Memory(Value[int]):
     """A Kubernetes quantity, such as 512Mi or 2Gi, in bytes."""
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": whole(QUANTITY), **self._described("a quantity such as 512Mi or 2Gi")}
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **_: Any) -> str:
+        return f"{value >> 20}Mi"
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
         match = QUANTITY.fullmatch(value) if isinstance(value, str) else None
@@ -147,12 +144,16 @@ class Memory(fields.Field[int]):
         return int(match[1]) * UNITS[match[2]]
 
 
-class Cpu(fields.Field[float]):
+class Cpu(Value[float]):
     """vCPUs: a number, or the same as text."""
+
+    def json_schema(self) -> dict[str, Any]:
+        bounds = {"minimum": 0, "exclusiveMinimum": True, "maximum": MAX_CPU}
+        return {"type": "number", **bounds, **self._described("or the same as text")}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
         number = _number_of(value) if isinstance(value, str) else value
-        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= 64:
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= MAX_CPU:
             raise ValidationError(f"got {seen(value)}, wanted a number of vCPUs, such as 1 or 2")
         return float(number)
 
@@ -160,9 +161,12 @@ class Cpu(fields.Field[float]):
 class Words(fields.List[Any]):
     """A list without repetition, of one item or more."""
 
-    def __init__(self, item: fields.Field[str], most: int, **options: Any) -> None:
+    def __init__(self, item: fields.Field[str], most: int, about: str = "", **options: Any) -> None:
         super().__init__(item, **options)
-        self._most = most
+        self.about, self._most = about, most
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"minItems": 1, "maxItems": self._most, **({"description": self.about} if self.about else {})}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> list[Any]:
         if not isinstance(value, list) or not 1 <= len(value) <= self._most:
@@ -204,8 +208,8 @@ class Strict(Schema):
 class ResourcesSchema(Strict):
     """resources: {cpu, memory}."""
 
-    cpu = Cpu(load_default=1.0)
-    memory = Memory(load_default=2 << 30)
+    cpu = Cpu(load_default=1.0, about="virtual processors")
+    memory = Memory(load_default=2 << 30, about="main memory")
 
     @post_load
     def _model(self, data: dict[str, Any], **_: Any) -> Resources:
@@ -221,6 +225,11 @@ def flat(messages: Any, prefix: str = "") -> list[tuple[str, list[str]]]:
             pairs += flat(inner, prefix if whole else f"{prefix}.{name}".lstrip("."))
         return pairs
     return [(prefix or "body", [str(message) for message in messages])]
+
+
+def whole(pattern: re.Pattern[str]) -> str:
+    """What JSON Schema calls a pattern is found anywhere in a text; ours are all of it."""
+    return f"^(?:{pattern.pattern})$"
 
 
 def _number_of(text: Any) -> float | None:

@@ -47,8 +47,9 @@ class Access(StrEnum):
 class Route:
     """An operation. `name` is the module's, the function's and the OpenAPI document's operationId.
 
-    `path` holds `{parameters}`; a task's is whatever Cloud Tasks was given. `scope` is what a key must have. Without
-    `needs_body` a request may come without one. `timeout_s` is the function's own limit.
+    `path` holds `{parameters}`; a task's is whatever Cloud Tasks was given. `scope` is what a key must have. `answer`
+    is what success gives; None: nothing. `is_idempotent`: it heeds an Idempotency-Key. Without `needs_body` a request
+    may come without one. `timeout_s` is the function's own limit.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Route:
     status: int = 200
     body: type[Schema] | None = None
     query: type[Schema] | None = None
+    answer: type[Schema] | None = None
+    is_idempotent: bool = False
     scope: Scope = Scope.SESSIONS
     needs_body: bool = True
     timeout_s: int = 60

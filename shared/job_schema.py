@@ -1,14 +1,14 @@
 """What requests say about jobs."""
 
-import re
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
-from shared.fields import Environment, Number, Strict, Text
+from shared.fields import LINE, Number, Strict, Text
 from shared.job_models import JobSpec
 from shared.models import Position
-from shared.schemas import PageToken
+from shared.pairs import Environment
+from shared.schemas import ARGV, PageToken
 
 MAX_TIMEOUT_S = 604_800  # 168 h: cloud.google.com/run/docs/configuring/task-timeout
 MAX_RETRIES = 10  # cloud.google.com/run/docs/configuring/max-retries
@@ -19,11 +19,11 @@ MAX_JOBS_PAGE = 100  # each may have a command that long
 class CreateJob(Strict):
     """The body of POST /v1/sessions/{id}/jobs."""
 
-    command = Text("a line for /bin/sh, not empty", re.compile(r"(?s).*\S.*"), load_default=None)
-    argv = fields.List(Text("a string"), load_default=None)
-    timeout = Number(1, MAX_TIMEOUT_S, load_default=3600)
-    env = Environment(load_default=dict)
-    retries = Number(0, MAX_RETRIES, whole=True, load_default=0)
+    command = Text("a line for /bin/sh, not empty", LINE, load_default=None, about="this or argv")
+    argv = fields.List(Text("a string"), load_default=None, metadata=ARGV)
+    timeout = Number(1, MAX_TIMEOUT_S, load_default=3600, about="how many seconds each attempt may take")
+    env = Environment(load_default=dict, about="environment variables beside the session's")
+    retries = Number(0, MAX_RETRIES, whole=True, load_default=0, about="how often a failed attempt is made again")
 
     @validates_schema
     def _one_of_two(self, data: dict[str, Any], **_: Any) -> None:
@@ -48,7 +48,7 @@ class CreateJob(Strict):
 class ListJobs(Strict):
     """The query of GET /v1/sessions/{id}/jobs, as (page size, position)."""
 
-    page_size = Number(1, MAX_JOBS_PAGE, whole=True, text=True, load_default=50)
+    page_size = Number(1, MAX_JOBS_PAGE, whole=True, text=True, load_default=50, about="how many at most")
     page_token = PageToken(load_default=None)
 
     @post_load

@@ -1,39 +1,28 @@
 """What a request says about a new API key."""
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import post_load
 
-from shared.fields import NAME, NAME_WANTED, Choice, Strict, Text, Words, seen
+from shared.fields import NAME, NAME_WANTED, Choice, Moment, Strict, Text, Words
 from shared.keys import NewKey
 from shared.models import Scope
 
 MAX_KEY_NAMESPACES = 30  # Firestore's `in` takes 30 values: cloud.google.com/firestore/docs/query-data/queries#limits
 
 
-class Timestamp(fields.Field[datetime]):
-    """A moment, RFC 3339 with its offset from UTC."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> datetime:
-        try:
-            at = datetime.fromisoformat(value)
-            if at.tzinfo is not None:
-                return at.astimezone(UTC)
-        except (TypeError, ValueError, OverflowError):  # overflows: a year before 1 or after 9999 in UTC
-            pass
-        raise ValidationError(f"got {seen(value)}, wanted a time with its offset, such as 2027-01-31T12:00:00Z")
-
-
 class CreateKey(Strict):
     """The body of POST /v1/keys."""
 
-    name = Text("1 to 100 characters", re.compile(r"(?=.*\S).{1,100}"), required=True)
-    scopes = Words(Choice(*Scope), len(Scope), load_default=[Scope.SESSIONS])
-    namespaces = Words(Text(NAME_WANTED, NAME), MAX_KEY_NAMESPACES, load_default=None, allow_none=True)
-    expires_at = Timestamp(load_default=None, allow_none=True)
-    tenant = Text(NAME_WANTED, NAME, load_default=None, allow_none=True)
+    name = Text("1 to 100 characters", re.compile(r"(?=.*\S).{1,100}"), required=True, about="what it is called")
+    scopes = Words(Choice(*Scope), len(Scope), load_default=[Scope.SESSIONS], about="what it may be used for")
+    namespaces = Words(
+        Text(NAME_WANTED, NAME), MAX_KEY_NAMESPACES, load_default=None, allow_none=True,
+        about="the namespaces that it opens; null: all of its tenant's",
+    )  # fmt: skip
+    expires_at = Moment(load_default=None, allow_none=True, about="when it stops opening anything; null: never")
+    tenant = Text(NAME_WANTED, NAME, load_default=None, allow_none=True, about="whose it is; null: the caller's own")
 
     @post_load
     def _model(self, data: dict[str, Any], **_: Any) -> NewKey:

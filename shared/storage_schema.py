@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load
 
-from shared.fields import Flag, Strict, Text, seen
+from shared.fields import Flag, Strict, Text, Value, seen
 from shared.models import DATA_PATH, FILESTORE_PATH, Filestore, Storage
 
 # cloud.google.com/storage/docs/buckets#naming
@@ -20,18 +20,25 @@ MOUNT_PATH = re.compile(r"(?=.{2,255}$)"
 MOUNT_WANTED = "an absolute path such as /data, outside of the system's folders and not /workspace itself"
 
 
-class FilestoreSchema(Strict):
-    """storage.filestore: {ip, share, mount_path}."""
+class Address(Value[str]):
+    """An IPv4 address."""
 
-    ip = fields.Method(required=True, deserialize="_address")
-    share = Text("the name of an NFS share", SHARE, required=True)
-    mount_path = Text(MOUNT_WANTED, MOUNT_PATH, load_default=FILESTORE_PATH)
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "ipv4", **self._described()}
 
-    def _address(self, value: Any) -> str:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
         try:
             return str(IPv4Address(value if isinstance(value, str) else ""))
         except ValueError:
             raise ValidationError(f"got {seen(value)}, wanted an IPv4 address such as 10.0.0.2") from None
+
+
+class FilestoreSchema(Strict):
+    """An NFS share to mount."""
+
+    ip = Address(required=True, about="the server's IPv4 address, such as 10.0.0.2")
+    share = Text("the name of an NFS share", SHARE, required=True)
+    mount_path = Text(MOUNT_WANTED, MOUNT_PATH, load_default=FILESTORE_PATH, about="where in the session")
 
     @post_load
     def _model(self, data: dict[str, Any], **_: Any) -> Filestore:
@@ -39,11 +46,11 @@ class FilestoreSchema(Strict):
 
 
 class StorageSchema(Strict):
-    """storage: {bucket, mount_path, keep, filestore}."""
+    """What a session mounts: a bucket, and if wanted an NFS share."""
 
-    bucket = Text("the name of a bucket", BUCKET, load_default=None)
-    mount_path = Text(MOUNT_WANTED, MOUNT_PATH, load_default=DATA_PATH)
-    keep = Flag(load_default=None)
+    bucket = Text("the name of a bucket that is there", BUCKET, load_default=None, about="null: one of its own")
+    mount_path = Text(MOUNT_WANTED, MOUNT_PATH, load_default=DATA_PATH, about="where in the session the bucket is")
+    keep = Flag(load_default=None, about="whether the session's own bucket outlives it")
     filestore = fields.Nested(FilestoreSchema, load_default=None)
 
     @post_load

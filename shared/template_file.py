@@ -19,8 +19,9 @@ import yaml
 from marshmallow import ValidationError, fields
 
 from shared.config import ConfigError
-from shared.fields import NAME, Environment, ResourcesSchema, Strict, Text, Words, flat
+from shared.fields import NAME, ResourcesSchema, Strict, Text, Words, flat
 from shared.models import Resources
+from shared.pairs import Environment
 from shared.templates import Template
 
 MOST_PROGRAMS = 20

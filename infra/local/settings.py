@@ -96,8 +96,9 @@ class Settings:
     """One stack. `home` holds all that outlives it; `inherited` is the environment that its processes start from.
 
     `firestore_host`: a Firestore emulator that runs already ("host:port"), "" for none. `templates_file`: the
-    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are. `allowed_origins`:
-    whose pages may call the API, as shared.config reads them. `warm_pool`: namespace/pool of Agent Sandbox that sessions of the template python on GKE come from; "": none.
+    deployment's own templates. `cloud_run_mode`: what sessions on Cloud Run are. `allowed_origins`: whose pages may
+    call the API, as shared.config reads them. `warm_pool`: namespace/pool of Agent Sandbox that sessions of the
+    template python on GKE come from; "": none.
     """
 
     home: Path = HOME
