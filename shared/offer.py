@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from shared.clients import Clients
@@ -78,11 +79,16 @@ def _workstations(settings: Settings, clients: Clients) -> "Provider":
 
 
 class Deferred:
-    """Stands for an adapter that is imported and built when it is first used."""
+    """Stands for an adapter that is imported and built when it is first used, once."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
 
     def __getattr__(self, name: str) -> Any:
-        found = self.__dict__[name] = getattr(self._build(), name)
+        """What it does not have itself. Found once: later uses of the name do not come here."""
+        found = self.__dict__[name] = getattr(self._built, name)
         return found
+
+    @cached_property
+    def _built(self) -> Any:
+        return self._build()

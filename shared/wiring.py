@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from shared.clients import Clients
 from shared.config import Settings
-from shared.identity import TaskIdentity
 from shared.jobs import Jobs
 from shared.keys import Keys
 from shared.models import ProviderName
@@ -28,10 +27,11 @@ if TYPE_CHECKING:
 
     from shared.buckets import CloudStorage
     from shared.cloud_run_jobs import CloudRunJobs
+    from shared.cloud_tasks import CloudTasks
+    from shared.identity import TaskIdentity
     from shared.providers.base import Provider
     from shared.reconcile import Reconciler
     from shared.store import FirestoreStore
-    from shared.tasks import CloudTasks
 
 MAX_CONNECTIONS = 1000  # one function instance may hold as many commands as its concurrency; beyond, they queue
 IDLE_S = 3.0  # before uvicorn's 5 s: a command must not be sent on a connection that the agent is about to close
@@ -113,7 +113,9 @@ class Services:
         return Keys(FirestoreKeys(*self._clients.firestore), self.settings.bootstrap_key, clock=self.clock)
 
     @cached_property
-    def identity(self) -> TaskIdentity:
+    def identity(self) -> "TaskIdentity":
+        from shared.identity import TaskIdentity
+
         return TaskIdentity(self.http, self.settings.oidc_certs_url, self.settings.task_account)
 
     @cached_property
@@ -130,7 +132,7 @@ class Services:
 
     @cached_property
     def tasks(self) -> "CloudTasks":
-        from shared.tasks import CloudTasks, CloudTasksSettings
+        from shared.cloud_tasks import CloudTasks, CloudTasksSettings
 
         settings = self.settings
         return CloudTasks(

@@ -47,11 +47,11 @@ LOADED_AHEAD = (
     "kubernetes.aio.client",
     "shared.agent",
     "shared.buckets",
+    "shared.cloud_tasks",
     "shared.providers.cloud_run",
     "shared.providers.gke",
     "shared.providers.workstations",
     "shared.store",
-    "shared.tasks",
 )
 
 

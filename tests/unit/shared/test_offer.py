@@ -1,0 +1,48 @@
+"""What a function's process loads and builds, and when: a cold start pays for nothing that its call does not use."""
+
+import subprocess
+import sys
+
+import pytest
+
+from shared.offer import Deferred
+
+CLIENTS = (
+    "aiohttp",
+    "google.api_core",
+    "google.cloud.firestore_v1",
+    "google.cloud.run_v2",
+    "google.cloud.storage",
+    "google.cloud.tasks_v2",
+    "google.cloud.workstations_v1",
+    "grpc",
+    "kubernetes",
+    "requests",
+)
+
+
+def test_an_adapter_is_built_when_it_is_first_used_and_not_again() -> None:
+    built = []
+
+    def build() -> str:
+        built.append("one")
+        return "Abc"
+
+    adapter = Deferred(build)
+    assert built == []
+    assert (adapter.upper(), adapter.lower(), adapter.upper()) == ("ABC", "abc", "ABC")
+    assert built == ["one"]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """The modules of a process that has loaded all functions and was called by nobody."""
+    program = "import main, sys; print(*sys.modules)"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
+    )
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_client_is_loaded_before_the_first_call(loaded: set[str], client: str) -> None:
+    assert not {name for name in loaded if name == client or name.startswith(f"{client}.")}
