@@ -19,7 +19,8 @@ from shared.providers.gke_cluster import NETWORK_POLICIES, PODS, SECRETS, VOLUME
 from shared.providers.gke_credentials import Kubeconfig
 from shared.providers.gke_manifests import namespace_name
 from tests.contract.cloud_run_rig import SocketRuntime
-from tests.contract.gke_rig import KUBECONFIG, GkeRig, gke
+from tests.contract.gke_rig import GkeRig, gke
+from tests.contract.kubernetes_rig import KUBECONFIG
 
 BUCKET = "bucket-1"
 ABSENT = "docker.io/onmemos/none:missing"
