@@ -181,8 +181,10 @@ class Session:
 
     `turn` counts its suspensions, resumptions and moves, each with a task of its own, and `turned_at` is when the last
     of them began. While it is suspended, `ttl_left` is what its TTL has left, `expires_at` is NEVER, and `snapshot` has
-    its files where the provider does not keep them. `target` is where it moves, `leaving` where its old workspace is
-    still to be removed.
+    its files where the provider does not keep them; `ttl_left` and `snapshot` stay until it runs again. `target` is
+    where it moves, `leaving` where a workspace is still to be removed: it moved from there, or did not start there.
+
+    `error` says why it failed; while it is provisioning, why that was given up, and nothing starts it any more.
     """
 
     id: str
@@ -228,8 +230,8 @@ class Session:
         return self.state is not State.DELETING and not self.is_over_at(now)
 
     def is_over_at(self, now: datetime) -> bool:
-        """Whether its TTL has passed, which it does not while it is suspended."""
-        return self.expires_at <= now
+        """Whether its TTL has passed, which stands still from a suspension's beginning until it is resumed."""
+        return self.state is not State.SUSPENDING and self.expires_at <= now
 
     @property
     def places(self) -> tuple[ProviderName, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.errors import SessionNotFound
+from shared.errors import ProviderUnavailable, SessionNotFound
 from shared.models import ProviderName, Session
 from shared.pauses import Sleep
 from shared.templates import Templates
@@ -49,6 +49,13 @@ class Ports:
     relay_url: str = ""
     jobs: JobPorts | None = None
     sleep: Sleep = asyncio.sleep
+
+    def provider(self, name: ProviderName) -> "Provider":
+        """Raises ProviderUnavailable: sessions are there that this deployment has lost the settings for."""
+        try:
+            return self.providers[name]
+        except KeyError:
+            raise ProviderUnavailable(f"this deployment does not offer {name} any more") from None
 
     async def stored(self, session_id: str) -> Session | None:
         """The session's document, whoever's it is and in whatever state; None when it is gone."""

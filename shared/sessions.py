@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -93,14 +94,16 @@ class Sessions:
         page = await self.ports.store.page(caller.tenant, where, size, after)
         turn = asyncio.Semaphore(VERIFIED_AT_ONCE)
 
-        async def verified(session: Session) -> Session:
+        async def verified(session: Session) -> Session | None:
             async with turn:
-                return await self._liveness.verified(session)
+                with suppress(SessionNotFound):  # it goes at this moment
+                    return await self._liveness.verified(session)
+            return None
 
         alive = [session for session in page.sessions if session.is_visible_at(now)]
-        sessions = tuple(await asyncio.gather(*map(verified, alive)))
+        sessions = await asyncio.gather(*map(verified, alive))
         # What a look at the workspace changed may no longer be what was asked for.
-        return Page(tuple(s for s in sessions if where.status in (None, s.state)), page.next)
+        return Page(tuple(one for one in sessions if one and where.status in (None, one.state)), page.next)
 
     async def execute(self, caller: Caller, session_id: str, command: Command) -> Execution:
         """Run a command; waits up to EXECUTE_WAIT_S for a session that is starting, restarting or moving.
@@ -251,9 +254,11 @@ def _changed(session: Session, changes: Changes, now: datetime) -> Session:
         session = replace(session, labels=changes.labels)
     if changes.auto_resume is not None:
         session = replace(session, auto_resume=changes.auto_resume)
-    if changes.ttl_minutes is not None and session.state is State.SUSPENDED:
-        return replace(session, ttl_left=timedelta(minutes=changes.ttl_minutes))
-    if changes.ttl_minutes is not None:
-        expires_at = now + timedelta(minutes=changes.ttl_minutes)
-        session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)
+    if changes.ttl_minutes is None:
+        return session
+    ttl = timedelta(minutes=changes.ttl_minutes)
+    if session.ttl_left is not None:  # it is suspended, or will be again if it cannot be resumed
+        session = replace(session, ttl_left=ttl)
+    if session.state is not State.SUSPENDED:
+        session = replace(session, expires_at=now + ttl, expiry_generation=session.expiry_generation + 1)
     return session

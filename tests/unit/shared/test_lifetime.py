@@ -144,3 +144,18 @@ async def test_without_an_idle_timeout_nobody_asks(house: House) -> None:
     house.clock.advance(minutes=30)
     await house.steps.expire(session.id, session.expiry_generation)
     assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
+
+
+async def test_a_session_that_is_extended_while_its_idleness_is_looked_at_lives_on(house: House) -> None:
+    session = await house.running(IDLE)
+    house.clock.advance(minutes=10)
+    look = house.agents.idle_s
+
+    async def slow_look(session: Session) -> float:
+        house.agents.idle_s = look  # type: ignore[method-assign]
+        await extended(house, session, 90)
+        return 600.0
+
+    house.agents.idle_s = slow_look  # type: ignore[method-assign]
+    await house.steps.expire(session.id, session.expiry_generation)
+    assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
