@@ -29,7 +29,7 @@ from shared.providers.gke_cluster import Cluster as Api
 from shared.providers.gke_credentials import Kubeconfig
 from shared.providers.gke_manifests import SESSION_LABEL, namespace_name
 from tests.contract.cloud_run_rig import SocketRuntime
-from tests.contract.kubernetes_rig import IMAGE, KUBECONFIG, NO_IMAGE, NO_NODE, Cluster, cluster, takes_pods
+from tests.contract.kubernetes_rig import AGENT_KEYS, IMAGE, KUBECONFIG, NO_IMAGE, NO_NODE, Cluster, cluster, takes_pods
 from tests.fakes import a_session
 
 PATIENCE_S = 1.0  # for Pods in trouble: no node is added here
@@ -54,6 +54,11 @@ class Tried(Gke):
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
         if self.why_no_pods:
             pytest.skip(self.why_no_pods)
+        env = {
+            "WORKSPACE_ID": session.id,
+            "ONMEMOS_TICKET_KEYS": AGENT_KEYS,
+            **env,
+        }  # what an agent does not start without
         return await super().create(replace(session, tenant=self.tenant, image=IMAGE), env, bucket)
 
 

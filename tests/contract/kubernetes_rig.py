@@ -27,13 +27,14 @@ KUBECONFIG = os.environ.get("ONMEMOS_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("ONMEMOS_TEST_IMAGE", "")
 TOKEN = "the-administrator"
 PATIENCE_S = 30.0  # the first change waits for the schemas, on a machine that may be busy
+AGENT_KEYS = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "' + "A" * 43 + '"}]}'
 NO_NODE = "the cluster has no node that is ready"
 NO_IMAGE = "no image was given that a Pod of the cluster could run: IMAGE=…"
 
 
 def emulated(why: str) -> pytest.MarkDecorator:
     """A test of what only the emulator has, or lets a test arrange."""
-    return pytest.mark.skipif(bool(KUBECONFIG), reason=f"the cluster is not the emulator's: {why}")
+    return pytest.mark.skipif(bool(KUBECONFIG), reason=f"of the emulator in this process alone: {why}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from tests.contract.kubernetes_rig import IMAGE, Cluster, cluster
 SHELL = IMAGE or "busybox"  # what has sh and python3
 WATCH_S = 20
 LASTING = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-AGENT_KEYS = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "' + "A" * 43 + '"}]}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import pytest
 
 from tests.contract.kubernetes.namespaces import give_account
 from tests.contract.kubernetes.node_rig import (
-    AGENT_KEYS,
     LASTING,
     SHELL,
     Node,
@@ -19,7 +18,7 @@ from tests.contract.kubernetes.node_rig import (
     waiting,
 )
 from tests.contract.kubernetes.requests import Json, Namespace, refused, soon, told
-from tests.contract.kubernetes_rig import IMAGE, Cluster, emulated
+from tests.contract.kubernetes_rig import AGENT_KEYS, IMAGE, Cluster, emulated
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

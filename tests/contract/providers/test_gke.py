@@ -197,7 +197,7 @@ async def test_the_disk_of_a_long_lived_session_survives_its_stop_and_its_secret
     assert disk is not None
     assert again is not None
     assert disk["metadata"]["uid"] == again["metadata"]["uid"]
-    assert await secret(rig, session) == {"A": "2"}
+    assert (await secret(rig, session))["A"] == "2"
     await rig.provider.delete(session.id)
     assert rig.is_empty()
 
