@@ -1,6 +1,7 @@
 """The namespaces of a test, and their end: on an API server alone the test does what controllers do elsewhere."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -20,7 +21,7 @@ KINDS = (
 class Namespaces:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._made: list[Namespace] = []
+        self._ends = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         return self
@@ -28,17 +29,15 @@ class Namespaces:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._cluster.is_emulated:
-            return  # all of it goes
-        for namespace in self._made:
-            await remove(namespace)
+        await self._ends.aclose()
 
     async def new(self, labels: dict[str, str] | None = None, *, account: bool = True) -> Namespace:
         """`account`: with its default service account, without which it takes no Pods."""
         namespace = Namespace(self._cluster, f"test-{uuid4().hex[:8]}")
         body = {"metadata": {"name": namespace.name, "labels": labels or {}}}
         told(await self._cluster.http.post("/api/v1/namespaces", json=body), 201)
-        self._made.append(namespace)
+        if not self._cluster.is_emulated:  # all of that goes
+            self._ends.push_async_callback(remove, namespace)
         if account:
             await give_account(namespace)
         return namespace

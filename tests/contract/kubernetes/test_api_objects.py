@@ -169,7 +169,7 @@ async def test_a_pod_on_a_node_has_its_grace(namespace: Namespace) -> None:
     assert unheard["metadata"]["deletionGracePeriodSeconds"] == 20
     shorter = told(await namespace.delete("pods", "pod", {"gracePeriodSeconds": 5}))
     assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
-    told(await namespace.delete("pods", "pod", {"gracePeriodSeconds": 0}))
+    told(await namespace.delete("pods", "pod", gracePeriodSeconds="0"))
     refused(await namespace.delete("pods", "pod"), 404, "NotFound")
 
 
