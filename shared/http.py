@@ -20,8 +20,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from shared import errors
+from shared.callers import Caller, Scope
 from shared.fields import flat
-from shared.models import Caller, Scope
 from shared.wiring import Services, services
 
 log = logging.getLogger(__name__)

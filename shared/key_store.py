@@ -8,10 +8,10 @@ from typing import Any, Protocol, cast
 from google.api_core import exceptions
 from google.cloud.firestore_v1 import AsyncClient, AsyncQuery
 
+from shared.callers import ApiKey
 from shared.collection import TIMEOUT_S, Collection, told
 from shared.documents import DocumentReader, fields_of, of_key, to_key
 from shared.errors import KeyNotFound
-from shared.models import ApiKey
 
 LISTED = 1000  # keys of one tenant; nobody hands out more
 

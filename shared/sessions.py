@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from shared.callers import Caller
 from shared.creation import Creation, Plan
 from shared.errors import (
     ProviderUnavailable,
@@ -19,7 +20,6 @@ from shared.errors import (
 )
 from shared.liveness import Liveness
 from shared.models import (
-    Caller,
     Command,
     Connection,
     Execution,
@@ -146,7 +146,7 @@ class Sessions:
     async def connect(self, caller: Caller, session_id: str) -> Connection:
         """How to reach the session's agent directly, with a ticket that nobody else has. Raises as `opened` does."""
         session = await self.opened(caller, session_id)
-        access = self.ports.providers[session.provider].access(session)
+        access = self.ports.provider(session.provider).access(session)
         ticket = self.ports.tickets.fresh(session.id, caller.key_id)
         url, websocket = access.url, access.websocket
         if url is None and self.ports.relay_url:
@@ -219,9 +219,8 @@ class Sessions:
             log.info("stale expiry left", extra={"session_id": before.id, "error": str(exc)})
 
     async def _visible(self, caller: Caller, session_id: str) -> Session:
-        session = await self.ports.store.get(session_id)
-        theirs = session.tenant == caller.tenant and caller.may_use(session.namespace)
-        if not theirs or self.only not in (None, session.provider) or not session.is_visible_at(self.ports.clock()):
+        session = await self.ports.visible(caller, session_id)
+        if self.only not in (None, session.provider):
             raise SessionNotFound
         return session
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from shared.callers import Caller
 from shared.errors import ProviderUnavailable, SessionNotFound
-from shared.models import Caller, Session, State
+from shared.models import Session, State
 from shared.sessions import Changes
 from shared.steps import ASKED_AGAIN
 from tests.unit.shared.test_sessions import ME, SPEC, House

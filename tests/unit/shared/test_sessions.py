@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.callers import Caller
 from shared.errors import (
     IdempotencyConflict,
     InvalidRequest,
@@ -18,7 +19,7 @@ from shared.errors import (
     SessionNotReady,
     WorkspaceUnreachable,
 )
-from shared.models import Caller, Command, Session, SessionFilter, SessionSpec, State
+from shared.models import Command, Session, SessionFilter, SessionSpec, State
 from shared.moving import Moving
 from shared.ports import Ports
 from shared.providers.base import Condition, Health, Workspace

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from shared.answers import session_json
+from shared.callers import Caller
 from shared.errors import (
     ProviderUnavailable,
     ProvisioningFailed,
@@ -17,7 +18,7 @@ from shared.errors import (
     WorkspaceExhausted,
     WorkspaceLost,
 )
-from shared.models import NEVER, Caller, Command, Session, State
+from shared.models import NEVER, Command, Session, State
 from shared.providers.base import Condition, Health, Workspace
 from shared.reconcile import Deed, Reconciler
 from shared.sessions import Changes
