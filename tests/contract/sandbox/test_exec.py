@@ -11,7 +11,7 @@ import pytest
 from infra.sandbox.attendance import Exited, NotListening, NotStarted, Output, Typing, Unattended, Window, attach, dial
 from infra.sandbox.attendance import execute as run
 from infra.sandbox.spec import Attendance, Container, ContainerSpec, Limits, Mount
-from tests.contract.sandbox.conftest import MIB, Lab, until
+from tests.contract.sandbox.conftest import MIB, Lab, Printed, until
 
 SERVE = (
     "import socket; s = socket.create_server(('127.0.0.1', 8000)); open('/workspace/up', 'w').close()\n"
@@ -23,16 +23,6 @@ SERVE = (
 
 
 LINES = b"".join(b"%d\r\n" % n for n in range(1, 36_001))  # 241 kB; a terminal holds 12 kB that nobody has read
-
-
-class Printed:
-    """A sink that keeps everything."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {"stdout": b"", "stderr": b""}
-
-    def add(self, stream: str, data: bytes) -> None:
-        self.kept[stream] += data
 
 
 async def start(lab: Lab, *command: str, attendance: Attendance = Attendance.PLAIN, **options: object) -> Container:
