@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shared.offer import Deferred
+from shared.offer import deferred
 
 CLIENTS = (
     "aiohttp",
@@ -15,6 +15,7 @@ CLIENTS = (
     "google.cloud.storage",
     "google.cloud.tasks_v2",
     "google.cloud.workstations_v1",
+    "cryptography",
     "grpc",
     "kubernetes",
     "requests",
@@ -28,7 +29,7 @@ def test_an_adapter_is_built_when_it_is_first_used_and_not_again() -> None:
         built.append("one")
         return "Abc"
 
-    adapter = Deferred(build)
+    adapter = deferred(build)
     assert built == []
     assert (adapter.upper(), adapter.lower(), adapter.upper()) == ("ABC", "abc", "ABC")
     assert built == ["one"]
