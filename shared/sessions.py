@@ -1,7 +1,6 @@
 """The use cases of callers: create, plan, get, list, execute, connect, update, delete."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,9 +36,7 @@ from shared.ports import Ports
 from shared.steps import Steps
 from shared.suspension import Suspension
 from shared.tasks import first_look
-from shared.turns import MAX_WRITE_TRIES
-
-log = logging.getLogger(__name__)
+from shared.turns import MAX_WRITE_TRIES, expiry_forgotten
 
 EXECUTE_WAIT_S = 60.0  # how long a command waits for its session to start; a service rarely takes more than 20 s
 ON_THE_WAY = frozenset({State.PROVISIONING, State.SUSPENDING, State.MOVING})
@@ -171,7 +168,7 @@ class Sessions:
             except WriteConflict:
                 continue
             if is_rescheduled:
-                await self._forget_expiry(before, now)
+                await expiry_forgotten(self.ports, before)
             return await self._liveness.verified(session)
         raise ProviderUnavailable(f"session {session_id} kept changing while it was updated")
 
@@ -211,12 +208,6 @@ class Sessions:
     @property
     def _liveness(self) -> Liveness:
         return Liveness(self.ports)
-
-    async def _forget_expiry(self, before: Session, now: datetime) -> None:
-        try:
-            await self.ports.tasks.forget(before, now)
-        except ProviderUnavailable as exc:  # it will find that it is stale, and do nothing
-            log.info("stale expiry left", extra={"session_id": before.id, "error": str(exc)})
 
     async def _visible(self, caller: Caller, session_id: str) -> Session:
         session = await self.ports.visible(caller, session_id)

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.errors import OnMemOSError, ProviderUnavailable, ProvisioningFailed, WriteConflict
+from shared.errors import OnMemOSError, ProvisioningFailed, WriteConflict
 from shared.liveness import Liveness
 from shared.models import Session, State
 from shared.ports import Ports
@@ -22,6 +22,7 @@ from shared.turns import (
     begin,
     begun,
     counted,
+    expiry_forgotten,
     is_due,
     suspended,
     thawed,
@@ -69,7 +70,7 @@ class Suspension:
             await self._not_suspended(session, exc)
             return
         await self.ports.store.update(suspended(session))
-        await self._forget_expiry(session)
+        await expiry_forgotten(self.ports, session)
         log.info("session suspended", extra={"session_id": session.id})
 
     async def _saved(self, session: Session) -> Session:
@@ -115,12 +116,6 @@ class Suspension:
     async def _enqueue_resumption(self, session: Session) -> None:
         await self.ports.tasks.expire(session, begun(session), first_look(session, begun(session)))
         await self.ports.tasks.provision(session, f"t{session.turn}")
-
-    async def _forget_expiry(self, session: Session) -> None:
-        try:
-            await self.ports.tasks.forget(session, self.ports.clock())
-        except ProviderUnavailable as exc:  # it will find that it is stale, and do nothing
-            log.info("stale expiry left", extra={"session_id": session.id, "error": str(exc)})
 
 
 def _suspending(session: Session, now: datetime) -> Session | None:

@@ -119,6 +119,14 @@ async def thawed(ports: Ports, session: Session) -> None:
         log.info("session not thawed", extra={"session_id": session.id, "error": str(exc)})
 
 
+async def expiry_forgotten(ports: Ports, session: Session) -> None:
+    """Take back the task of an expiry that is no more. Best effort: delivered, it finds that it is stale."""
+    try:
+        await ports.tasks.forget(session, ports.clock())
+    except ProviderUnavailable as exc:
+        log.info("stale expiry left", extra={"session_id": session.id, "error": str(exc)})
+
+
 def is_due(session: Session, now: datetime) -> bool:
     """Whether its turn has been tried for long enough."""
     return now - begun(session) >= TURN_DEADLINE
