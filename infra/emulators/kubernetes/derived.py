@@ -23,9 +23,12 @@ def kept(
 
     Where there is no such folder, or nobody may write in it, nothing is kept.
     """
+    folder = _folder(environ)
+    if folder is None:
+        return make()
     sources = [Path(module.__file__ or "").read_bytes() for module in modules]
     key = hashlib.sha256(b"\0".join([*sources, *(version.encode() for version in versions)])).hexdigest()[:16]
-    path = _folder(environ) / f"{name}.{key}.json"
+    path = folder / f"{name}.{key}.json"
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_bytes())
     made = make()
@@ -37,9 +40,11 @@ def kept(
     return made
 
 
-def _folder(environ: Mapping[str, str]) -> Path:
+def _folder(environ: Mapping[str, str]) -> Path | None:
     """specifications.freedesktop.org/basedir-spec"""
-    return Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "/nonexistent", ".cache")) / "onmemos"
+    if caches := environ.get("XDG_CACHE_HOME"):
+        return Path(caches, "onmemos")
+    return Path(home, ".cache", "onmemos") if (home := environ.get("HOME")) else None
 
 
 def _write(path: Path, content: bytes) -> None:
