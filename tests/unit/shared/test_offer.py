@@ -35,15 +35,34 @@ def test_an_adapter_is_built_when_it_is_first_used_and_not_again() -> None:
     assert built == ["one"]
 
 
+def loaded_by(program: str) -> set[str]:
+    """The modules of a process that has run this."""
+    command = [sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+
+
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
-    """The modules of a process that has loaded all functions and was called by nobody."""
-    program = "import main, sys; print(*sys.modules)"
-    return set(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
-    )
+    """Of a process that has loaded all functions and was called by nobody."""
+    return loaded_by("import main")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_no_client_is_loaded_before_the_first_call(loaded: set[str], client: str) -> None:
     assert not {name for name in loaded if name == client or name.startswith(f"{client}.")}
+
+
+def test_what_every_command_asks_of_cloud_run_loads_no_client_of_it() -> None:
+    program = """
+import asyncio
+from shared.models import Resources
+from shared.providers.base import Wanted
+from shared.providers.cloud_run import CloudRun
+from shared.providers.cloud_run_api import CloudRunSettings
+from tests.fakes import a_session
+provider = CloudRun(None, None, CloudRunSettings("p", "us-central1"))
+provider.check(Wanted("python", Resources()))
+provider.access(a_session())
+asyncio.run(provider.address(a_session()))
+"""
+    assert "google.cloud.run_v2" not in loaded_by(program)
