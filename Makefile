@@ -30,11 +30,11 @@ test: ## every test; ARGS="tests/unit" for some
 	$(DEV)
 	@$(VENV)/python -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
 
-test-gke: ## the GKE provider on any cluster: KUBECONFIG=… [IMAGE=…, which answers GET /health on PORT]
+test-gke: ## the Kubernetes API and the GKE provider on any cluster: KUBECONFIG=… [IMAGE=…, the workspace's]
 	@test -n "$(KUBECONFIG)" || { echo "test-gke: KUBECONFIG is not set; wanted the path of a kubeconfig" >&2; exit 2; }
 	$(DEV)
 	@ONMEMOS_TEST_KUBECONFIG="$(abspath $(KUBECONFIG))" ONMEMOS_TEST_IMAGE="$(IMAGE)" \
-		$(VENV)/python -m pytest -rs -k gke tests/contract/providers $(ARGS)
+		$(VENV)/python -m pytest -rs -k "kubernetes or gke" tests/contract/kubernetes tests/contract/providers $(ARGS)
 
 check: ## ruff, mypy --strict, import-linter
 	$(DEV)

@@ -4,9 +4,9 @@ from typing import Any
 
 from shared.answer_schema import NewKeyAnswer
 from shared.answers import key_json
+from shared.callers import Scope
 from shared.http import Call, endpoint
 from shared.key_schema import CreateKey
-from shared.models import Scope
 from shared.wiring import Services
 
 

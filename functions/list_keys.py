@@ -4,8 +4,8 @@ from typing import Any
 
 from shared.answer_schema import KeysAnswer
 from shared.answers import key_json
+from shared.callers import Scope
 from shared.http import Call, endpoint
-from shared.models import Scope
 from shared.wiring import Services
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from shared.answer_schema import RevokedKeyAnswer
 from shared.answers import key_json
+from shared.callers import Scope
 from shared.http import Call, endpoint
-from shared.models import Scope
 from shared.wiring import Services
 
 

@@ -96,6 +96,8 @@ class HttpAgents:
             raise WorkspaceUnreachable(f"the workspace of {session.id} does not answer: {exc!r}") from exc
         if status != OK:
             raise WorkspaceUnreachable(f"the workspace of {session.id} answered {status} to /health")
+        if "boot_id" not in body:
+            raise WorkspaceUnreachable(_stranger(session, "boot_id"))
         return body
 
     async def execute(self, session: Session, command: Command) -> Execution:
@@ -125,7 +127,10 @@ class HttpAgents:
         await self._say(session, "adopt", {"session_id": session.id, "env": dict(env)}, audience=agent_id)
 
     async def freeze(self, session: Session, lease_s: float) -> int:
-        return int((await self._say(session, "freeze", {"lease_s": lease_s}))["processes"])
+        answer = await self._say(session, "freeze", {"lease_s": lease_s})
+        if "processes" not in answer:
+            raise WorkspaceLost(_stranger(session, "processes"))
+        return int(answer["processes"])
 
     async def thaw(self, session: Session) -> None:
         await self._say(session, "thaw", {})
@@ -176,15 +181,23 @@ def _to_json(command: Command) -> dict[str, Any]:
 
 def _execution(session: Session, status: int, body: dict[str, Any], boot_id: str) -> Execution:
     if status == OK:
-        return Execution(
-            stdout=body["stdout"],
-            stderr=body["stderr"],
-            returncode=body["returncode"],
-            timed_out=body["timed_out"],
-            truncated=body["truncated"],
-            duration_ms=body["duration_ms"],
-            boot_id=boot_id,
-        )
+        try:
+            return Execution(
+                stdout=body["stdout"],
+                stderr=body["stderr"],
+                returncode=body["returncode"],
+                timed_out=body["timed_out"],
+                truncated=body["truncated"],
+                duration_ms=body["duration_ms"],
+                boot_id=boot_id,
+            )
+        except KeyError as exc:
+            raise WorkspaceLost(_stranger(session, exc.args[0])) from exc
     if status == BAD_REQUEST:
         raise InvalidRequest(body.get("detail", ""), body.get("errors"))
     raise refusal(session.id, status, body)
+
+
+def _stranger(session: Session, missing: str) -> str:
+    """Anything that runs in a workspace may take its agent's place."""
+    return f"what answers for {session.id} is not its agent: it says nothing of '{missing}'"

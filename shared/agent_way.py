@@ -20,6 +20,7 @@ TICKET_HEADER = "X-OnMemOS-Ticket"  # Authorization may be the platform's
 OK, NO_SPACE = 200, 507
 # Nothing was done: said by the agent while its files come or go, or by what stands before it when there is none.
 LATER = frozenset({WorkspaceUnreachable.code, "frozen", "restoring"})
+UNREACHED, UNDIALED = "error trying to reach service: ", "dial tcp "  # of Kubernetes' proxy: what it did not pass on
 
 
 class Refused(Exception):
@@ -81,7 +82,17 @@ def refusal(session_id: str, status: int, body: Mapping[str, Any]) -> OnMemOSErr
         return WorkspaceExhausted(detail)
     if code in LATER:
         return WorkspaceUnreachable(detail)
+    if body.get("kind") == "Status" and _was_not_passed_on(str(body.get("message", ""))):
+        return WorkspaceUnreachable(f"the workspace of {session_id} does not answer: {body.get('message')}")
     return WorkspaceLost(f"the workspace of {session_id} answered {status}: {detail or 'no reason given'}")
+
+
+def _was_not_passed_on(message: str) -> bool:
+    """Whether the API server of a cluster says this of a request that its Pod has not seen: there is none, or no way.
+
+    A connection that broke after it was made is told in the same place, and then nobody knows.
+    """
+    return not message.startswith(UNREACHED) or message.removeprefix(UNREACHED).startswith(UNDIALED)
 
 
 def json_of(raw: bytes) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
+from shared.callers import Scope
 from shared.fields import Choice, Flag, Moment, Number, Strict, Text, Value, seen
 from shared.job_models import JobState
-from shared.models import ProviderName, Scope, State
+from shared.models import ProviderName, State
 
 
 class Answer(Strict):

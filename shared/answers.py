@@ -7,10 +7,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared import names, prices
+from shared.callers import ApiKey
 from shared.choice import DIRECT_PROVIDERS, SSH_PROVIDERS
 from shared.creation import Plan
 from shared.job_models import NO_OUTPUT, Job, JobOutput, JobPage
-from shared.models import NEVER, ApiKey, Connection, Execution, Page, Position, Resources, Session, State
+from shared.models import (
+    NEVER,
+    Connection,
+    Execution,
+    Page,
+    Position,
+    Resources,
+    Session,
+    State,
+)
 from shared.templates import Template
 
 

@@ -8,7 +8,7 @@ from google.api_core import exceptions
 
 from shared import names
 from shared.cloud import reason
-from shared.errors import ProvisioningFailed
+from shared.errors import ProviderUnavailable, ProvisioningFailed
 from shared.objects import CloudObjects, Written, in_thread
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SESSION_LABEL = "onmemos-session"
 PATIENCE_S = 20.0  # for the client's own retries, 120 s by default: the step is delivered again anyway
 DELETED_AT_ONCE = 8  # the client keeps ten connections
+MOST_PAGES = 50  # of objects that one call deletes: some minutes' work. The step is delivered again for the rest
 PAGE = 1000  # as many as Cloud Storage lists at once: cloud.google.com/storage/docs/json_api/v1/objects/list
 
 
@@ -99,15 +100,16 @@ class CloudStorage(CloudObjects):
     def _delete(self, name: str) -> None:
         client = self._client()
         try:
-            while True:
+            for _ in range(MOST_PAGES):
                 blobs = list(client.list_blobs(name, versions=True, max_results=PAGE, **self._wait))
                 if not blobs:
-                    break
+                    client.bucket(name).delete(**self._wait)
+                    return
                 with ThreadPoolExecutor(DELETED_AT_ONCE, thread_name_prefix="bucket") as pool:
                     list(pool.map(self._delete_blob, blobs))
-            client.bucket(name).delete(**self._wait)
         except exceptions.NotFound:
             return
+        raise ProviderUnavailable(f"the bucket {name} had more than {MOST_PAGES * PAGE} objects, and has some yet")
 
     def _delete_blob(self, blob: Any) -> None:
         try:

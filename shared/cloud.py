@@ -4,8 +4,11 @@ from shared.errors import ProviderUnavailable
 
 
 def reason(exc: Exception) -> str:
-    """The service's own sentence, without the client's repetition of codes and details around it."""
-    return str(getattr(exc, "message", None) or exc)
+    """The service's own sentence, without the client's repetition of codes and details around it.
+
+    Of what says nothing, such as a TimeoutError, its name.
+    """
+    return str(getattr(exc, "message", None) or exc) or repr(exc)
 
 
 def unavailable(service: str, exc: Exception) -> ProviderUnavailable:

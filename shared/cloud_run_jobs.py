@@ -26,6 +26,7 @@ from shared.providers.cloud_run_api import (
     SESSION_LABEL,
     CloudRunSettings,
     call_options,
+    finished,
     translated,
 )
 from shared.providers.cloud_run_container import limits, mounts, volumes, vpc_access
@@ -36,7 +37,6 @@ CANCEL_TIMEOUT_S = 20.0  # an attempt has 10 s from TERM to KILL
 LONGEST_S = 604_800  # 168 h: cloud.google.com/run/docs/configuring/task-timeout
 MARGIN_S = 30  # around the runner's own timeout: for its start, and for the output's last part
 RUNNER = ("python3", "-I", "-S", "/opt/onmemos/agent/job.py")
-TOO_LATE = (exceptions.DeadlineExceeded, exceptions.RetryError)  # how an operation that lasts too long is said
 
 
 class CloudRunJobs:
@@ -64,7 +64,7 @@ class CloudRunJobs:
         try:
             with suppress(exceptions.AlreadyExists):
                 operation = await self._jobs().create_job(request, **self._wait)
-                await operation.result(timeout=READY_TIMEOUT_S)
+                await finished(operation, READY_TIMEOUT_S)
             if await self._execution(job.id) is None:
                 # Never again by itself: after an answer that was lost, the next start looks whether it took effect.
                 await self._jobs().run_job(name=self._path(job.id), **self._once)
@@ -83,9 +83,9 @@ class CloudRunJobs:
             execution = await self._execution(job_id)
             if execution is None or _run(execution).is_over:
                 return
-            with suppress(exceptions.NotFound, exceptions.FailedPrecondition, *TOO_LATE):
+            with suppress(exceptions.NotFound, exceptions.FailedPrecondition, exceptions.DeadlineExceeded):
                 operation = await self._executions().cancel_execution(name=execution.name, **self._wait)
-                await operation.result(timeout=CANCEL_TIMEOUT_S)
+                await finished(operation, CANCEL_TIMEOUT_S)
         except exceptions.GoogleAPIError as exc:
             raise unavailable("Cloud Run", exc) from exc
 

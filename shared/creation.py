@@ -8,10 +8,20 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import names, prices
+from shared.callers import Caller
 from shared.choice import Choice, choose
 from shared.errors import AlreadyExists, Forbidden, IdempotencyConflict, InvalidRequest, ProviderUnavailable
 from shared.keys import OPERATORS_TENANT
-from shared.models import AUTO, Caller, Idempotency, ProviderName, Resources, Session, SessionSpec, State, Storage
+from shared.models import (
+    AUTO,
+    Idempotency,
+    ProviderName,
+    Resources,
+    Session,
+    SessionSpec,
+    State,
+    Storage,
+)
 from shared.ports import Ports
 from shared.providers.base import Wanted
 from shared.tasks import first_look

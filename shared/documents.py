@@ -9,7 +9,17 @@ from google.api_core.exceptions import NotFound
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.types import Document, GetDocumentRequest
 
-from shared.models import ApiKey, Filestore, KeptBucket, ProviderName, Resources, Session, Snapshot, State, Storage
+from shared.callers import ApiKey
+from shared.models import (
+    Filestore,
+    KeptBucket,
+    ProviderName,
+    Resources,
+    Session,
+    Snapshot,
+    State,
+    Storage,
+)
 
 READ_TIMEOUT_S = 15.0
 

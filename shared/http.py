@@ -20,9 +20,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from shared import errors
+from shared.callers import Caller, Scope
 from shared.cors import permit, preflight
 from shared.fields import flat
-from shared.models import Caller, Scope
 from shared.names import function_url
 from shared.wiring import Services, services
 

@@ -6,18 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from google.api_core import exceptions
-from google.cloud.firestore_v1 import AsyncClient, AsyncCollectionReference, DocumentSnapshot
-from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1 import AsyncClient
 
-from shared.cloud import unavailable
+from shared.collection import Collection, Snapshot
 from shared.documents import DocumentReader, fields_of
-from shared.errors import AlreadyExists, JobNotFound, WriteConflict
+from shared.errors import JobNotFound
 from shared.job_models import Job, JobPage, JobSpec, JobState
 from shared.models import Position
-
-TIMEOUT_S = 15.0
-SWEEP_PAGE = 300
 
 
 class JobStore(Protocol):
@@ -58,97 +53,42 @@ class FirestoreJobs:
     """
 
     def __init__(self, client: AsyncClient, reader: DocumentReader) -> None:
-        self._client = client
-        self._reader = reader
+        self._jobs = Collection(client, reader, "jobs")
 
     async def create(self, job: Job) -> Job:
-        try:
-            result = await self._jobs.document(job.id).create(_fields(job), timeout=TIMEOUT_S)
-        except exceptions.Conflict as exc:
-            raise AlreadyExists(job.id) from exc
-        except exceptions.GoogleAPIError as exc:
-            raise unavailable("Firestore", exc) from exc
-        return replace(job, version=result.update_time)
+        return replace(job, version=await self._jobs.create(job.id, _fields(job)))
 
     async def get(self, job_id: str) -> Job:
-        try:
-            document = await self._reader.read(f"jobs/{job_id}")
-        except exceptions.GoogleAPIError as exc:
-            raise unavailable("Firestore", exc) from exc
+        document = await self._jobs.read(job_id)
         if document is None:
             raise JobNotFound
         return _job(job_id, fields_of(document), document.update_time)
 
     async def get_many(self, job_ids: list[str]) -> dict[str, Job]:
-        if not job_ids:
-            return {}
-        references = [self._jobs.document(one) for one in job_ids]
-        try:
-            found = [s async for s in self._client.get_all(references, timeout=TIMEOUT_S) if s.exists]
-        except exceptions.GoogleAPIError as exc:
-            raise unavailable("Firestore", exc) from exc
-        return {snapshot.id: _job_of(snapshot) for snapshot in found}
+        return {found.id: _job_of(found) for found in await self._jobs.many(job_ids)}
 
     async def update(self, job: Job) -> Job:
-        condition = self._client.write_option(last_update_time=job.version)
-        try:
-            result = await self._jobs.document(job.id).update(_fields(job), option=condition, timeout=TIMEOUT_S)
-        except (exceptions.FailedPrecondition, exceptions.NotFound, exceptions.Aborted) as exc:
-            raise WriteConflict(job.id) from exc
-        except exceptions.GoogleAPIError as exc:
-            raise unavailable("Firestore", exc) from exc
-        return replace(job, version=result.update_time)
+        return replace(job, version=await self._jobs.update(job.id, _fields(job), job.version))
 
     async def delete(self, job_id: str) -> None:
-        try:
-            await self._jobs.document(job_id).delete(timeout=TIMEOUT_S)
-        except exceptions.GoogleAPIError as exc:
-            raise unavailable("Firestore", exc) from exc
+        await self._jobs.delete(job_id)
 
     async def page(self, session_id: str, size: int, after: Position | None) -> JobPage:
-        query = self._jobs.where(filter=FieldFilter("session_id", "==", session_id))
-        query = query.order_by("created_at", direction="DESCENDING").order_by("__name__", direction="DESCENDING")
-        if after is not None:
-            place = {"created_at": after.created_at, "__name__": self._jobs.document(after.session_id)}
-            query = query.start_after(place)
-        found = await self._found(query.limit(size + 1))
-        jobs = tuple(found[:size])
-        return JobPage(jobs, Position(jobs[-1].created_at, jobs[-1].id) if len(found) > size else None)
+        found, is_cut = await self._jobs.page(self._jobs.where({"session_id": session_id}), size, after)
+        jobs = tuple(map(_job_of, found))
+        return JobPage(jobs, Position(jobs[-1].created_at, jobs[-1].id) if is_cut else None)
 
     async def unfinished_of(self, session_id: str, limit: int) -> list[Job]:
-        query = self._jobs.where(filter=FieldFilter("session_id", "==", session_id))
-        return await self._found(query.where(filter=FieldFilter("final", "==", False)).limit(limit))
+        query = self._jobs.where({"session_id": session_id, "final": False})
+        return list(map(_job_of, await self._jobs.found(query.limit(limit))))
 
     async def of_session(self, session_id: str) -> AsyncIterator[Job]:
-        async for job in self._sweep(self._jobs.where(filter=FieldFilter("session_id", "==", session_id))):
-            yield job
+        async for found in self._jobs.sweep(self._jobs.where({"session_id": session_id})):
+            yield _job_of(found)
 
     async def unfinished(self) -> AsyncIterator[Job]:
-        async for job in self._sweep(self._jobs.where(filter=FieldFilter("final", "==", False))):
-            yield job
-
-    @property
-    def _jobs(self) -> AsyncCollectionReference:
-        return self._client.collection("jobs")
-
-    async def _found(self, query: Any) -> list[Job]:
-        try:
-            return [_job_of(snapshot) for snapshot in await query.get(timeout=TIMEOUT_S)]
-        except exceptions.GoogleAPIError as exc:
-            raise unavailable("Firestore", exc) from exc
-
-    async def _sweep(self, query: Any) -> AsyncIterator[Job]:
-        """Page by page, by id: a job whose document changes meanwhile is not seen twice."""
-        query = query.order_by("__name__")
-        last: str | None = None
-        while True:
-            page = query if last is None else query.start_after({"__name__": self._jobs.document(last)})
-            jobs = await self._found(page.limit(SWEEP_PAGE))
-            for job in jobs:
-                yield job
-            if len(jobs) < SWEEP_PAGE:
-                return
-            last = jobs[-1].id
+        async for found in self._jobs.sweep(self._jobs.where({"final": False})):
+            yield _job_of(found)
 
 
 def _fields(job: Job) -> dict[str, Any]:
@@ -194,5 +134,5 @@ def _job(job_id: str, fields: Mapping[str, Any], written_at: datetime | None) ->
     )
 
 
-def _job_of(snapshot: "DocumentSnapshot[Any]") -> Job:
+def _job_of(snapshot: Snapshot) -> Job:
     return _job(snapshot.id, cast("dict[str, Any]", snapshot.to_dict()), snapshot.update_time)

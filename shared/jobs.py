@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from shared.callers import Caller
 from shared.errors import (
     AlreadyExists,
     IdempotencyConflict,
@@ -21,7 +22,7 @@ from shared.errors import (
 )
 from shared.job_life import AT_ONCE, NO_CLOUD_RUN, JobLife
 from shared.job_models import Job, JobOutput, JobPage, JobSpec
-from shared.models import Caller, Position, ProviderName, Session, State
+from shared.models import Position, ProviderName, Session, State
 from shared.ports import Ports
 from shared.providers.base import Wanted
 
@@ -74,14 +75,14 @@ class Jobs:
 
     async def get(self, caller: Caller, session_id: str, job_id: str) -> tuple[Job, JobOutput]:
         """The job as it is now, with its newest output. Raises SessionNotFound, JobNotFound."""
-        session = await self._visible(caller, session_id)
+        session = await self.ports.visible(caller, session_id)
         job = await self._life.settled(await self._of(session, job_id), session)
         files = self._life.files(session, job)
         return job, await files.output(await files.listing())
 
     async def list(self, caller: Caller, session_id: str, size: int, after: Position | None) -> JobPage:
         """A page of the session's jobs, newest first, each as `get` would give it. Raises SessionNotFound."""
-        session = await self._visible(caller, session_id)
+        session = await self.ports.visible(caller, session_id)
         if self.ports.jobs is None:
             return JobPage(())
         page = await self._life.jobs.store.page(session.id, size, after)
@@ -89,7 +90,7 @@ class Jobs:
 
     async def cancel(self, caller: Caller, session_id: str, job_id: str) -> tuple[Job, JobOutput]:
         """End the job; one that is final stays what it is. Raises SessionNotFound, JobNotFound."""
-        session = await self._visible(caller, session_id)
+        session = await self.ports.visible(caller, session_id)
         for _ in range(MAX_WRITE_TRIES):
             job = await self._of(session, job_id)
             if not job.state.is_final and not job.cancelling:
@@ -104,23 +105,15 @@ class Jobs:
     def _life(self) -> JobLife:
         return JobLife(self.ports)
 
-    async def _visible(self, caller: Caller, session_id: str) -> Session:
-        session = await self.ports.store.get(session_id)
-        theirs = session.tenant == caller.tenant and caller.may_use(session.namespace)
-        if not theirs or not session.is_visible_at(self.ports.clock()):
-            raise SessionNotFound
-        return session
-
     async def _usable(self, caller: Caller, session_id: str) -> Session:
         """The session, if jobs can run for it: in any state but failed, of a size that Cloud Run has."""
-        session = await self._visible(caller, session_id)
+        session = await self.ports.visible(caller, session_id)
         if self.ports.jobs is None or ProviderName.CLOUD_RUN not in self.ports.providers:
             raise ProviderNotConfigured(NO_CLOUD_RUN)
         if session.state is State.FAILED:
             raise SessionFailed(f"session {session.id} failed: {session.error}")
         try:
-            wanted = Wanted(session.template, session.resources, session.egress, session.storage)
-            self.ports.providers[ProviderName.CLOUD_RUN].check(wanted)
+            self.ports.providers[ProviderName.CLOUD_RUN].check(Wanted.of(session))
         except InvalidRequest as exc:
             raise InvalidRequest(f"jobs run on Cloud Run, as large as their session: {exc}", exc.errors) from exc
         return session

@@ -5,9 +5,9 @@ from typing import Any
 
 from marshmallow import post_load
 
+from shared.callers import Scope
 from shared.fields import NAME, NAME_WANTED, Choice, Moment, Strict, Text, Words
 from shared.keys import NewKey
-from shared.models import Scope
 
 MAX_KEY_NAMESPACES = 30  # Firestore's `in` takes 30 values: cloud.google.com/firestore/docs/query-data/queries#limits
 

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from shared.callers import ApiKey, Caller, Scope
 from shared.errors import Forbidden, InvalidRequest, KeyNotFound, Unauthenticated
-from shared.models import ApiKey, Caller, Scope
 
 if TYPE_CHECKING:
     from shared.key_store import KeyStore

@@ -26,7 +26,7 @@ class Launch:
         """
         bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id)
         imaged = session if session.image else replace(session, image=self._image_of(session))
-        provider = self.ports.providers[session.provider]
+        provider = self.ports.provider(session.provider)
         env = self._environment(session, bucket)
         workspace = await provider.create(imaged, env, bucket)
         ready = replace(session, url=workspace.url, details={**session.details, **workspace.details})

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 
-from shared.errors import ProviderUnavailable, WorkspaceUnreachable, WriteConflict
+from shared.errors import ProviderUnavailable, SessionNotFound, WorkspaceUnreachable, WriteConflict
 from shared.models import Session, State
 from shared.pauses import Pauses
 from shared.ports import Ports
@@ -23,27 +23,21 @@ class Liveness:
         """A session that says `running` is asked whether it is: a restart shows as provisioning, a loss as failed.
 
         One that its platform stopped is suspended where that keeps its files, and lost where it does not.
-        The answer is for showing, not for writing: a restart passes by itself and is not recorded as a state.
+        The answer is for showing, not for writing: a restart passes by itself and is not recorded as a state. Raises
+        SessionNotFound: it was deleted meanwhile; ProviderUnavailable.
         """
         if session.state is not State.RUNNING:
             return session
         try:
             boot_id = await self.ports.agents.boot_id(session)
         except WorkspaceUnreachable as silence:
-            condition = await self.condition(session)
-            if condition.health is Health.GONE:
-                return await self.lose(session, condition.reason)
-            if condition.health is Health.STOPPED:
-                return await self._stopped(session, condition.reason)
-            reason = condition.reason or str(silence)
-            details = {**session.details, "notice": f"the workspace is restarting: {reason}"}
-            return replace(session, state=State.PROVISIONING, details=details)
+            return await self._silent(session, silence)
         return await self.note_boot(session, boot_id)
 
     async def condition(self, session: Session) -> Condition:
         """What its provider says of its workspace; STARTING where nobody knows."""
         try:
-            return await self.ports.providers[session.provider].inspect(session.id)
+            return await self.ports.provider(session.provider).inspect(session.id)
         except ProviderUnavailable as exc:
             return Condition(Health.STARTING, str(exc))  # nobody knows; it is certainly not known to run
 
@@ -70,18 +64,27 @@ class Liveness:
                     raise
 
     async def lose(self, session: Session, reason: str) -> Session:
-        """Its workspace is gone, and so is the session. Raises ProviderUnavailable."""
-        return await self._written(session.moved(State.FAILED, error=f"the workspace was lost: {reason}"))
+        """Its workspace is gone, and so is the session. Raises WriteConflict, ProviderUnavailable."""
+        return await self.ports.store.update(session.moved(State.FAILED, error=f"the workspace was lost: {reason}"))
+
+    async def _silent(self, session: Session, silence: WorkspaceUnreachable) -> Session:
+        condition = await self.condition(session)
+        try:
+            if condition.health is Health.GONE:
+                return await self.lose(session, condition.reason)
+            if condition.health is Health.STOPPED:
+                return await self._stopped(session, condition.reason)
+        except WriteConflict:
+            current = await self.ports.store.get(session.id)
+            if not current.is_visible_at(self.ports.clock()):
+                raise SessionNotFound from None
+            return current
+        reason = condition.reason or str(silence)
+        details = {**session.details, "notice": f"the workspace is restarting: {reason}"}
+        return replace(session, state=State.PROVISIONING, details=details)
 
     async def _stopped(self, session: Session, reason: str) -> Session:
-        if not self.ports.providers[session.provider].keeps_files(session):
+        if not self.ports.provider(session.provider).keeps_files(session):
             return await self.lose(session, reason)
-        now = self.ports.clock()
-        turn = replace(session, turn=session.turn + 1, turned_at=now)
-        return await self._written(told_of(suspended(turn, now), f"suspended by its platform: {reason}"))
-
-    async def _written(self, session: Session) -> Session:
-        try:
-            return await self.ports.store.update(session)
-        except WriteConflict:
-            return await self.ports.store.get(session.id)
+        turn = replace(session, turn=session.turn + 1, turned_at=self.ports.clock())
+        return await self.ports.store.update(told_of(suspended(turn), f"suspended by its platform: {reason}"))

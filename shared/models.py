@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from shared.errors import Forbidden
-
 
 class ProviderName(StrEnum):
     """Where workspaces can run."""
@@ -20,7 +18,6 @@ class ProviderName(StrEnum):
 AUTO = "auto"  # the caller leaves the choice of provider to us
 DATA_PATH, FILESTORE_PATH = "/data", "/mnt/filestore"  # where storage is mounted if nothing else is asked for
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)  # when a suspended session expires: a time that Firestore can hold
-KEY_ID_LENGTH = 16  # hexadecimal digits: 64 bits, enough to tell a deployment's keys apart
 
 
 class State(StrEnum):
@@ -45,58 +42,6 @@ LEGAL_MOVES: Mapping[State, frozenset[State]] = {
     State.FAILED: frozenset({State.DELETING}),
     State.DELETING: frozenset(),
 }
-
-
-class Scope(StrEnum):
-    """What a key may be used for: keys themselves, or sessions."""
-
-    ADMIN = "admin"
-    SESSIONS = "sessions"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: a key, the tenant whose sessions it may see, and of those the namespaces; None: all of them."""
-
-    tenant: str
-    key_id: str
-    scopes: frozenset[str] = frozenset({Scope.SESSIONS})
-    namespaces: frozenset[str] | None = None
-
-    def may_use(self, namespace: str) -> bool:
-        """Whether sessions of this namespace are the caller's to make and to see."""
-        return self.namespaces is None or namespace in self.namespaces
-
-    def require(self, scope: Scope) -> None:
-        """Raises Forbidden: the key was not made for this."""
-        if scope not in self.scopes:
-            has = ", ".join(sorted(self.scopes)) or "none"
-            raise Forbidden(f"this API key has the scopes {has}; wanted one with the scope {scope}")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as it is stored: never the secret, only its digest. None: every namespace, no expiry, not revoked.
-
-    `id` is public: the beginning of the digest.
-    """
-
-    digest: str
-    name: str
-    tenant: str
-    scopes: frozenset[str]
-    created_at: datetime
-    namespaces: frozenset[str] | None = None
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-
-    @property
-    def id(self) -> str:
-        return self.digest[:KEY_ID_LENGTH]
-
-    def opens_at(self, now: datetime) -> bool:
-        """Whether it is neither revoked nor expired."""
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +126,10 @@ class Session:
 
     `turn` counts its suspensions, resumptions and moves, each with a task of its own, and `turned_at` is when the last
     of them began. While it is suspended, `ttl_left` is what its TTL has left, `expires_at` is NEVER, and `snapshot` has
-    its files where the provider does not keep them. `target` is where it moves, `leaving` where its old workspace is
-    still to be removed.
+    its files where the provider does not keep them; `ttl_left` and `snapshot` stay until it runs again. `target` is
+    where it moves, `leaving` where a workspace is still to be removed: it moved from there, or did not start there.
+
+    `error` says why it failed; while it is provisioning, why that was given up, and nothing starts it any more.
     """
 
     id: str
@@ -228,8 +175,8 @@ class Session:
         return self.state is not State.DELETING and not self.is_over_at(now)
 
     def is_over_at(self, now: datetime) -> bool:
-        """Whether its TTL has passed, which it does not while it is suspended."""
-        return self.expires_at <= now
+        """Whether its TTL has passed, which stands still from a suspension's beginning until it is resumed."""
+        return self.state is not State.SUSPENDING and self.expires_at <= now
 
     @property
     def places(self) -> tuple[ProviderName, ...]:

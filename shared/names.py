@@ -8,6 +8,7 @@ SERVICE_PREFIX = "onmemos-"
 MAX_SERVICE_NAME = 49  # Cloud Run: cloud.google.com/run/docs/reference/rest/v2/projects.locations.services
 MAX_SESSION_ID = MAX_SERVICE_NAME - len(SERVICE_PREFIX)
 SESSION_PREFIX = "ws-"
+TASK = re.compile(r"[0-9a-f]{8}-(ws-.+)-(provision|expire|teardown|suspend|move)-[^-]+")
 
 
 def session_id(namespace: str, user: str, at: datetime, suffix: str = "") -> str:
@@ -51,8 +52,14 @@ def task_name(session: str, step: str, generation: int | str) -> str:
 
 def session_of_task(task: str) -> str | None:
     """The session whose task this is; None when the name is not one of ours."""
-    ours = re.fullmatch(r"[0-9a-f]{8}-(ws-.+)-(provision|expire|teardown|suspend|move)-[^-]+", task)
+    ours = TASK.fullmatch(task)
     return ours[1] if ours else None
+
+
+def step_of_task(task: str) -> str | None:
+    """The step that this task delivers; None when the name is not one of ours."""
+    ours = TASK.fullmatch(task)
+    return ours[2] if ours else None
 
 
 def function_url(pattern: str, function: str) -> str:

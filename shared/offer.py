@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from shared.clients import Clients
 from shared.config import Settings
@@ -12,14 +13,16 @@ if TYPE_CHECKING:
     from shared.providers.base import Provider
     from shared.providers.cloud_run_api import CloudRunSettings
 
+T = TypeVar("T")
+
 
 def offered(settings: Settings, clients: Clients, closing: AsyncExitStack) -> "dict[ProviderName, Provider]":
     """By name, in the order in which they are named to callers. What they open is closed by `closing`."""
-    found: dict[ProviderName, Provider] = {ProviderName.CLOUD_RUN: Deferred(lambda: _cloud_run(settings, clients))}
+    found: dict[ProviderName, Provider] = {ProviderName.CLOUD_RUN: deferred(lambda: _cloud_run(settings, clients))}
     if settings.gke_kubeconfig or settings.gke_cluster:
-        found[ProviderName.GKE] = Deferred(lambda: _gke(settings, closing))
+        found[ProviderName.GKE] = deferred(lambda: _gke(settings, closing))
     if settings.workstations_cluster:
-        found[ProviderName.WORKSTATIONS] = Deferred(lambda: _workstations(settings, clients))
+        found[ProviderName.WORKSTATIONS] = deferred(lambda: _workstations(settings, clients))
     return found
 
 
@@ -77,12 +80,20 @@ def _workstations(settings: Settings, clients: Clients) -> "Provider":
     )
 
 
-class Deferred:
-    """Stands for an adapter that is imported and built when it is first used."""
+def deferred(build: Callable[[], T]) -> T:
+    """Stands for an adapter that is imported and built when it is first used, once."""
+    return cast("T", _Deferred(build))
 
+
+class _Deferred:
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
 
     def __getattr__(self, name: str) -> Any:
-        found = self.__dict__[name] = getattr(self._build(), name)
+        """What it does not have itself. Found once: later uses of the name do not come here."""
+        found = self.__dict__[name] = getattr(self._built, name)
         return found
+
+    @cached_property
+    def _built(self) -> Any:
+        return self._build()

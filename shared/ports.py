@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.errors import SessionNotFound
+from shared.callers import Caller
+from shared.errors import ProviderUnavailable, SessionNotFound
 from shared.models import ProviderName, Session
 from shared.pauses import Sleep
 from shared.templates import Templates
@@ -49,6 +50,21 @@ class Ports:
     relay_url: str = ""
     jobs: JobPorts | None = None
     sleep: Sleep = asyncio.sleep
+
+    def provider(self, name: ProviderName) -> "Provider":
+        """Raises ProviderUnavailable: sessions are there that this deployment has lost the settings for."""
+        try:
+            return self.providers[name]
+        except KeyError:
+            raise ProviderUnavailable(f"this deployment does not offer {name} any more") from None
+
+    async def visible(self, caller: Caller, session_id: str) -> Session:
+        """The session, if it is the caller's to see. Raises SessionNotFound."""
+        session = await self.store.get(session_id)
+        theirs = session.tenant == caller.tenant and caller.may_use(session.namespace)
+        if not theirs or not session.is_visible_at(self.clock()):
+            raise SessionNotFound
+        return session
 
     async def stored(self, session_id: str) -> Session | None:
         """The session's document, whoever's it is and in whatever state; None when it is gone."""

@@ -1,17 +1,27 @@
 """What a crash between two writes can leave behind, found and put right. Safe to run at any time and more than once."""
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from shared import names
+from shared.errors import ProviderUnavailable
 from shared.job_life import JobLife
-from shared.models import Session, State
+from shared.models import ProviderName, Session, State
 from shared.ports import Ports
-from shared.steps import Steps
+from shared.steps import STANDING_STILL, Steps
+from shared.tasks import first_look
+from shared.turns import begun
 
-STUCK_AFTER = timedelta(minutes=2)  # a task that was enqueued has run, or is being retried, long before
+if TYPE_CHECKING:
+    from shared.providers.base import Provider
+
+log = logging.getLogger(__name__)
+
+STUCK_AFTER = timedelta(minutes=2)  # whoever wrote it has enqueued its task long before, or has crashed
 OVERDUE_AFTER = timedelta(seconds=30)
 LOOKED_UP_AT_ONCE = 100
 
@@ -52,27 +62,56 @@ class Reconciler:
     ports: Ports
 
     async def run(self, *, dry_run: bool = False) -> AsyncGenerator[Action]:
-        """Put everything right, one action at a time. Raises ProviderUnavailable; what was done by then stays done."""
+        """Put everything right, one action at a time. What fails keeps nothing else from being put right.
+
+        Raises ProviderUnavailable at the end: something failed, the first of it.
+        """
         now = self.ports.clock()
-        for plan in (self._stuck(now), self._overdue(now), self._jobs(now), self._orphans(), self._spent_keys(now)):
-            async for action, do in plan:
-                if not dry_run:
-                    await do()
-                yield action
+        failure: ProviderUnavailable | None = None
+        strays = [self._strays(name, provider) for name, provider in self.ports.providers.items()]
+        for plan in (
+            self._stuck(now),
+            self._overdue(now),
+            self._jobs(now),
+            *strays,
+            self._buckets(),
+            self._tasks(),
+            self._spent_keys(now),
+        ):
+            try:
+                async for action, do in plan:
+                    try:
+                        if not dry_run:
+                            await do()
+                    except ProviderUnavailable as exc:
+                        log.warning("not put right", extra={"deed": action.deed, "target": action.target})
+                        failure = failure or exc
+                    else:
+                        yield action
+            except ProviderUnavailable as exc:
+                failure = failure or exc
+        if failure is not None:
+            raise failure
 
     async def _stuck(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
+        """Sessions on their way to another state whose task was lost. One that is there runs, or is tried again."""
         attempt = f"r{int(now.timestamp())}"  # the names of tasks that ran stay blocked for a day
+        pending: set[tuple[str, str | None]] | None = None
         async for session in self.ports.store.unfinished():
             age = now - session.version if session.version is not None else now - session.created_at
             if age < STUCK_AFTER:
                 continue
-            reason = f"{session.state} for {int(age.total_seconds())} s"
-            deed, enqueue = self._steps[session.state]
-            yield Action(deed, session.id, reason), _bind(enqueue, session, attempt)
+            if pending is None:
+                found = [pair async for pair in self.ports.tasks.pending()]
+                pending = {(one, names.step_of_task(_last(name))) for one, name in found}
+            deed, step, enqueue = self._steps[session.state]
+            if (session.id, step) not in pending:
+                reason = f"{session.state} for {int(age.total_seconds())} s"
+                yield Action(deed, session.id, reason), _bind(enqueue, session, attempt)
 
     async def _overdue(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
         async for session in self.ports.store.expired(now - OVERDUE_AFTER):
-            if session.state is not State.DELETING:
+            if session.state not in STANDING_STILL:
                 reason = f"its time was up at {session.expires_at:%Y-%m-%dT%H:%M:%SZ}"
                 yield (
                     Action(Deed.EXPIRE, session.id, reason),
@@ -91,37 +130,49 @@ class Reconciler:
         async for job_id in life.orphans():
             yield Action(Deed.DELETE_JOB, job_id, "it is over, or its session is gone"), _bind(life.forget, job_id)
 
-    async def _orphans(self) -> "AsyncIterator[tuple[Action, _Do]]":
-        for name, provider in self.ports.providers.items():
-            async for batch in _batched(provider.session_ids()):
-                sessions = await self._known(batch)
-                for session_id in batch:
-                    session = sessions.get(session_id)
-                    if session is not None and name in (session.provider, session.target):
-                        continue
-                    reason = "its session is gone" if session is None else f"its session moved to {session.provider}"
+    async def _strays(self, name: ProviderName, provider: "Provider") -> "AsyncIterator[tuple[Action, _Do]]":
+        async for batch in _batched(provider.session_ids()):
+            sessions = await self._known(batch)
+            for session_id in batch:
+                session = sessions.get(session_id)
+                if not _may_be_on(name, session):
+                    reason = "its session is gone" if session is None else f"its session is on {session.provider}"
                     action = Action(Deed.DELETE_WORKSPACE, f"{name}/{session_id}", reason)
-                    yield action, _bind(provider.delete, session_id)
+                    yield action, _bind(self._remove_stray, name, provider, session_id)
+
+    async def _remove_stray(self, name: ProviderName, provider: "Provider", session_id: str) -> None:
+        """Its session may have begun to move there since it was looked up."""
+        if not _may_be_on(name, await self.ports.stored(session_id)):
+            await provider.delete(session_id)
+
+    async def _buckets(self) -> "AsyncIterator[tuple[Action, _Do]]":
         async for batch in _batched(self.ports.buckets.session_ids()):
             for session_id in await self._unkept(await self._gone(batch)):
                 action = Action(Deed.DELETE_BUCKET, session_id, "its session is gone")
                 yield action, _bind(self.ports.buckets.delete, session_id)
+
+    async def _tasks(self) -> "AsyncIterator[tuple[Action, _Do]]":
         pending = [pair async for pair in self.ports.tasks.pending()]
         gone = await self._gone([session_id for session_id, _ in pending])
         for session_id, task_name in pending:
             if session_id in gone:
-                action = Action(Deed.DELETE_TASK, task_name.rpartition("/")[2], "its session is gone")
+                action = Action(Deed.DELETE_TASK, _last(task_name), "its session is gone")
                 yield action, _bind(self.ports.tasks.delete, task_name)
 
+    async def _provision(self, session: Session, attempt: str) -> None:
+        """Its expiry's task may have been lost with it; where it was not, this is the same one."""
+        await self.ports.tasks.expire(session, self.ports.clock(), first_look(session, begun(session)))
+        await self.ports.tasks.provision(session, attempt)
+
     @property
-    def _steps(self) -> "Mapping[State, tuple[Deed, Callable[[Session, str], Awaitable[None]]]]":
-        """What leads on from a state that a session is on its way from."""
+    def _steps(self) -> "Mapping[State, tuple[Deed, str, Callable[[Session, str], Awaitable[None]]]]":
+        """What leads on from a state that a session is on its way from, and the step that the tasks' names say."""
         tasks = self.ports.tasks
         return {
-            State.PROVISIONING: (Deed.PROVISION, tasks.provision),
-            State.SUSPENDING: (Deed.SUSPEND, tasks.suspend),
-            State.MOVING: (Deed.MOVE, tasks.move),
-            State.DELETING: (Deed.TEARDOWN, tasks.teardown),
+            State.PROVISIONING: (Deed.PROVISION, "provision", self._provision),
+            State.SUSPENDING: (Deed.SUSPEND, "suspend", tasks.suspend),
+            State.MOVING: (Deed.MOVE, "move", tasks.move),
+            State.DELETING: (Deed.TEARDOWN, "teardown", tasks.teardown),
         }
 
     async def _spent_keys(self, now: datetime) -> "AsyncIterator[tuple[Action, _Do]]":
@@ -150,6 +201,15 @@ _Do = Callable[[], Awaitable[object]]
 
 def _bind(call: Callable[..., Awaitable[object]], *args: object) -> _Do:
     return lambda: call(*args)
+
+
+def _may_be_on(name: ProviderName, session: Session | None) -> bool:
+    """Whether the session has, or may be getting, a workspace there."""
+    return session is not None and name in (session.provider, session.target)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 async def _batched(ids: AsyncIterator[str]) -> AsyncIterator[list[str]]:

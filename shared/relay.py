@@ -18,7 +18,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from shared import errors, models, passage, socket_passage
+from shared import callers, errors, models, passage, socket_passage
 from shared.credentials import Credentials, credentials
 from shared.http import REQUEST_ID, refusal, status_of
 from shared.liveness import Liveness
@@ -175,14 +175,14 @@ class Relay:
         return Farewell(end.code, end.reason)
 
     async def _address(self, session: models.Session) -> Address:
-        return await self.sessions.ports.providers[session.provider].address(session)
+        return await self.sessions.ports.provider(session.provider).address(session)
 
     async def _let_in(self, session_id: str, scope: Scope) -> tuple[models.Session, Credentials]:
         """The session once it runs, and what is passed on of what the client showed: a ticket, never a key."""
         shown = credentials(scope)
         if shown.key:
             caller = await self.app.keys.caller(shown.key)
-            caller.require(models.Scope.SESSIONS)
+            caller.require(callers.Scope.SESSIONS)
             session = await self.sessions.opened(caller, session_id)
             return session, shown.with_ticket(self.app.tickets.issue(session.id, SUBJECT).token)
         if not shown.ticket:

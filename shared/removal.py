@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 from shared import names
+from shared.errors import OnMemOSError, ProviderUnavailable
 from shared.job_life import JobLife
-from shared.models import Session
+from shared.models import Session, State
 from shared.ports import Ports
 from shared.snapshots import Snapshots
 
@@ -32,3 +33,16 @@ class Removal:
         await self.resources(replace(session, storage=replace(session.storage, keep=False)))
         if session.storage.keep:
             await self.ports.store.forget_kept(names.bucket_name(session.id))
+
+    async def unless_alive(self, session: Session, why: OnMemOSError) -> None:
+        """End a step that did not come to its end, by `why`; `session` is as the step knows it.
+
+        Of one that was deleted meanwhile all is removed: its teardown may have come before what the step made. Raises
+        ProviderUnavailable, for the step to be delivered again, while its session is still in that state and turn; one
+        that others have moved on needs nothing.
+        """
+        current = await self.ports.stored(session.id)
+        if current is None or current.state is State.DELETING:
+            await self.resources(session)
+        elif (current.state, current.turn) == (session.state, session.turn):
+            raise ProviderUnavailable(f"session {session.id} is still {session.state}: {why}") from why

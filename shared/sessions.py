@@ -1,11 +1,12 @@
 """The use cases of callers: create, plan, get, list, execute, connect, update, delete."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from shared.callers import Caller
 from shared.creation import Creation, Plan
 from shared.errors import (
     ProviderUnavailable,
@@ -18,7 +19,6 @@ from shared.errors import (
 )
 from shared.liveness import Liveness
 from shared.models import (
-    Caller,
     Command,
     Connection,
     Execution,
@@ -36,9 +36,7 @@ from shared.ports import Ports
 from shared.steps import Steps
 from shared.suspension import Suspension
 from shared.tasks import first_look
-from shared.turns import MAX_WRITE_TRIES
-
-log = logging.getLogger(__name__)
+from shared.turns import MAX_WRITE_TRIES, expiry_forgotten
 
 EXECUTE_WAIT_S = 60.0  # how long a command waits for its session to start; a service rarely takes more than 20 s
 ON_THE_WAY = frozenset({State.PROVISIONING, State.SUSPENDING, State.MOVING})
@@ -93,14 +91,16 @@ class Sessions:
         page = await self.ports.store.page(caller.tenant, where, size, after)
         turn = asyncio.Semaphore(VERIFIED_AT_ONCE)
 
-        async def verified(session: Session) -> Session:
+        async def verified(session: Session) -> Session | None:
             async with turn:
-                return await self._liveness.verified(session)
+                with suppress(SessionNotFound):  # it goes at this moment
+                    return await self._liveness.verified(session)
+            return None
 
         alive = [session for session in page.sessions if session.is_visible_at(now)]
-        sessions = tuple(await asyncio.gather(*map(verified, alive)))
+        sessions = await asyncio.gather(*map(verified, alive))
         # What a look at the workspace changed may no longer be what was asked for.
-        return Page(tuple(s for s in sessions if where.status in (None, s.state)), page.next)
+        return Page(tuple(one for one in sessions if one and where.status in (None, one.state)), page.next)
 
     async def execute(self, caller: Caller, session_id: str, command: Command) -> Execution:
         """Run a command; waits up to EXECUTE_WAIT_S for a session that is starting, restarting or moving.
@@ -143,7 +143,7 @@ class Sessions:
     async def connect(self, caller: Caller, session_id: str) -> Connection:
         """How to reach the session's agent directly, with a ticket that nobody else has. Raises as `opened` does."""
         session = await self.opened(caller, session_id)
-        access = self.ports.providers[session.provider].access(session)
+        access = self.ports.provider(session.provider).access(session)
         ticket = self.ports.tickets.fresh(session.id, caller.key_id)
         url, websocket = access.url, access.websocket
         if url is None and self.ports.relay_url:
@@ -168,7 +168,7 @@ class Sessions:
             except WriteConflict:
                 continue
             if is_rescheduled:
-                await self._forget_expiry(before, now)
+                await expiry_forgotten(self.ports, before)
             return await self._liveness.verified(session)
         raise ProviderUnavailable(f"session {session_id} kept changing while it was updated")
 
@@ -209,16 +209,9 @@ class Sessions:
     def _liveness(self) -> Liveness:
         return Liveness(self.ports)
 
-    async def _forget_expiry(self, before: Session, now: datetime) -> None:
-        try:
-            await self.ports.tasks.forget(before, now)
-        except ProviderUnavailable as exc:  # it will find that it is stale, and do nothing
-            log.info("stale expiry left", extra={"session_id": before.id, "error": str(exc)})
-
     async def _visible(self, caller: Caller, session_id: str) -> Session:
-        session = await self.ports.store.get(session_id)
-        theirs = session.tenant == caller.tenant and caller.may_use(session.namespace)
-        if not theirs or self.only not in (None, session.provider) or not session.is_visible_at(self.ports.clock()):
+        session = await self.ports.visible(caller, session_id)
+        if self.only not in (None, session.provider):
             raise SessionNotFound
         return session
 
@@ -251,9 +244,11 @@ def _changed(session: Session, changes: Changes, now: datetime) -> Session:
         session = replace(session, labels=changes.labels)
     if changes.auto_resume is not None:
         session = replace(session, auto_resume=changes.auto_resume)
-    if changes.ttl_minutes is not None and session.state is State.SUSPENDED:
-        return replace(session, ttl_left=timedelta(minutes=changes.ttl_minutes))
-    if changes.ttl_minutes is not None:
-        expires_at = now + timedelta(minutes=changes.ttl_minutes)
-        session = replace(session, expires_at=expires_at, expiry_generation=session.expiry_generation + 1)
+    if changes.ttl_minutes is None:
+        return session
+    ttl = timedelta(minutes=changes.ttl_minutes)
+    if session.ttl_left is not None:  # it is suspended, or will be again if it cannot be resumed
+        session = replace(session, ttl_left=ttl)
+    if session.state is not State.SUSPENDED:
+        session = replace(session, expires_at=now + ttl, expiry_generation=session.expiry_generation + 1)
     return session

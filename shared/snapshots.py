@@ -2,41 +2,54 @@
 
 import base64
 import logging
+import re
+import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import google_crc32c
 
 from shared import names
-from shared.errors import ProviderUnavailable
+from shared.errors import ProviderUnavailable, WriteConflict
 from shared.models import Session, Snapshot
 from shared.ports import Ports
 
 log = logging.getLogger(__name__)
 
 PREFIX = ".onmemos/workspace-"
+OF_TURN = re.compile(rf"{re.escape(PREFIX)}(\d+)\b.*\.tar")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """One for each turn of a session's life: `.onmemos/workspace-<turn>.tar`.
+    """A turn of a session's life has one: `.onmemos/workspace-<turn>-<random>.tar`.
 
     The bucket is the session's own even where it has another one mounted: that one may be other sessions' too.
     """
 
     ports: Ports
 
-    async def save(self, session: Session) -> Snapshot:
-        """Save what is in the work folder now; again, in the place of what a former try of this turn saved.
+    async def saved(self, session: Session) -> Session:
+        """The session, written, with what is in its work folder in the bucket; one that has a snapshot, as it is.
 
-        Raises WorkspaceUnreachable, WorkspaceLost, ProviderUnavailable.
+        Two that save the same turn write an object each, and the first of them to come to its end is the one.
+
+        Raises WriteConflict, WorkspaceUnreachable, WorkspaceLost, ProviderUnavailable, ProvisioningFailed.
         """
+        if session.snapshot is not None:
+            return session
         bucket = await self.ports.buckets.ensure(session.id)
-        name = f"{PREFIX}{session.turn}.tar"
+        name = f"{PREFIX}{session.turn}-{secrets.token_hex(4)}.tar"
         written = await self.ports.buckets.write(bucket, name, self.ports.agents.archive(session))
-        facts = {"session_id": session.id, "size_bytes": written.size_bytes}
-        log.info("work folder saved", extra=facts)
-        return Snapshot(name, written.size_bytes, written.crc32c)
+        log.info("work folder saved", extra={"session_id": session.id, "size_bytes": written.size_bytes})
+        snapshot = Snapshot(name, written.size_bytes, written.crc32c)
+        try:
+            return await self.ports.store.update(replace(session, snapshot=snapshot))
+        except WriteConflict:
+            with suppress(ProviderUnavailable):
+                await self.ports.buckets.remove(bucket, name)
+            raise
 
     async def load(self, session: Session, snapshot: Snapshot) -> None:
         """Put it back into the work folder of a workspace that has just started, once however often it is tried.
@@ -47,20 +60,28 @@ class Snapshots:
         tar = _whole(snapshot, self.ports.buckets.read(name, snapshot.object))
         await self.ports.agents.restore(session, f"{session.id}-{session.turn}", tar)
 
-    async def forget(self, session: Session, snapshot: Snapshot | None) -> None:
-        """Best effort: what is left costs a little until the session goes, and does no harm."""
-        if snapshot is None:
+    async def forget(self, session: Session) -> None:
+        """What was saved up to the session's turn, if it was.
+
+        Best effort: what is left costs a little until the session goes, and does no harm.
+        """
+        if session.snapshot is None:
             return
         try:
-            await self.ports.buckets.remove(names.bucket_name(session.id), snapshot.object)
+            await self._remove(session, session.turn)
         except ProviderUnavailable as exc:
-            log.info("snapshot left", extra={"session_id": session.id, "object": snapshot.object, "error": str(exc)})
+            log.info("snapshot left", extra={"session_id": session.id, "error": str(exc)})
 
     async def forget_all(self, session: Session) -> None:
         """From a bucket that is kept. Raises ProviderUnavailable."""
+        await self._remove(session, None)
+
+    async def _remove(self, session: Session, last_turn: int | None) -> None:
         bucket = names.bucket_name(session.id)
         for name, _ in await self.ports.buckets.list(bucket, PREFIX):
-            await self.ports.buckets.remove(bucket, name)
+            of_turn = OF_TURN.fullmatch(name)
+            if of_turn and (last_turn is None or int(of_turn[1]) <= last_turn):
+                await self.ports.buckets.remove(bucket, name)
 
 
 async def _whole(snapshot: Snapshot, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,15 +1,11 @@
 """The steps that Cloud Tasks delivers: at least once, in any order, after a crash at any line."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.errors import (
-    OnMemOSError,
     ProviderUnavailable,
-    ProvisioningFailed,
-    QuotaExceeded,
-    WorkspaceExhausted,
     WorkspaceUnreachable,
     WriteConflict,
 )
@@ -18,11 +14,12 @@ from shared.models import Session, State
 from shared.ports import Ports
 from shared.removal import Removal
 from shared.snapshots import Snapshots
-from shared.turns import MAX_WRITE_TRIES, TRANSIENT, is_due, suspended, told_of
+from shared.turns import FINAL, MAX_WRITE_TRIES, TRANSIENT, is_due, suspended, told_of
 
 log = logging.getLogger(__name__)
 
 NAME_LASTS = timedelta(seconds=2)  # the second of its creation, and one for clocks that differ
+STANDING_STILL = frozenset({State.SUSPENDING, State.SUSPENDED, State.DELETING})  # whose time does not run
 ASKED_AGAIN = timedelta(minutes=1)  # a workspace that restarts answers by then
 
 
@@ -38,42 +35,32 @@ class Steps:
         if session is None or session.state is not State.PROVISIONING:
             return
         try:
-            started = await Launch(self.ports).start(session)
-        except (ProvisioningFailed, QuotaExceeded, WorkspaceExhausted) as exc:
-            await self._not_started(session, exc)
-            return
-        except TRANSIENT as exc:
-            if is_due(session, self.ports.clock()):
-                await self._not_started(session, exc)
-            else:
-                await self._try_again(session, exc)
-            return
-        try:
-            await self.ports.store.update(started.moved(State.RUNNING, ttl_left=None, snapshot=None))
+            await (self._start(session) if session.error is None else self._give_up(session))
         except WriteConflict as exc:
-            await self._try_again(session, exc)
-            return
-        await Snapshots(self.ports).forget(session, session.snapshot)
-        log.info("session running", extra={"session_id": session.id, "provider": session.provider})
+            await Removal(self.ports).unless_alive(session, exc)
 
     async def expire(self, session_id: str, generation: int) -> None:
         """Step: the session's time may be up, or nothing may have happened in it for too long.
 
         Early or stale deliveries see that and do nothing or come back.
         """
-        session = await self.ports.stored(session_id)
-        if session is None or session.expiry_generation != generation:
+        for _ in range(MAX_WRITE_TRIES):
+            session = await self.ports.stored(session_id)
+            if session is None or session.expiry_generation != generation or session.state in STANDING_STILL:
+                return
+            now = self.ports.clock()
+            idle_at = await self._idle_at(session, now)
+            if not session.is_over_at(now) and (idle_at is None or idle_at > now):
+                await self.ports.tasks.expire(session, now, idle_at)
+                return
+            try:
+                await self._delete(session)
+            except WriteConflict:  # its time may not be up any more
+                continue
+            why = "its time is up" if session.is_over_at(now) else "it was idle"
+            log.info("session expired", extra={"session_id": session_id, "reason": why})
             return
-        if session.state in {State.SUSPENDED, State.DELETING}:
-            return
-        now = self.ports.clock()
-        idle_at = await self._idle_at(session, now)
-        if not session.is_over_at(now) and (idle_at is None or idle_at > now):
-            await self.ports.tasks.expire(session, now, idle_at)
-            return
-        await self.begin_deletion(session_id)
-        why = "its time is up" if session.is_over_at(now) else "it was idle"
-        log.info("session expired", extra={"session_id": session_id, "reason": why})
+        raise ProviderUnavailable(f"session {session_id} kept changing while it expired")
 
     async def teardown(self, session_id: str) -> None:
         """Step: remove everything of a deleted session, its document last.
@@ -99,17 +86,19 @@ class Steps:
             if session is None or session.state is State.DELETING:
                 return None
             try:
-                deleting = await self.ports.store.update(session.moved(State.DELETING))
-                break
+                return await self._delete(session)
             except WriteConflict:
                 continue
-        else:
-            raise ProviderUnavailable(f"session {session_id} kept changing while it was deleted")
+        raise ProviderUnavailable(f"session {session_id} kept changing while it was deleted")
+
+    async def _delete(self, session: Session) -> Session:
+        """Raises WriteConflict."""
+        deleting = await self.ports.store.update(session.moved(State.DELETING))
         try:
             await self.ports.tasks.teardown(deleting)
         except ProviderUnavailable as exc:
             # It is deleted for every caller; the reconciler enqueues what could not be enqueued here.
-            log.warning("teardown not enqueued", extra={"session_id": session_id, "error": str(exc)})
+            log.warning("teardown not enqueued", extra={"session_id": session.id, "error": str(exc)})
         return deleting
 
     async def _idle_at(self, session: Session, now: datetime) -> datetime | None:
@@ -125,36 +114,30 @@ class Steps:
             return now + ASKED_AGAIN
         return now + timeout - idle
 
-    async def _try_again(self, session: Session, why: OnMemOSError) -> None:
-        """Raises ProviderUnavailable, but not for a session that was deleted: its teardown may have come too early."""
-        current = await self.ports.stored(session.id)
-        if current is None or current.state is State.DELETING:
-            await Removal(self.ports).resources(session)
-        elif current.state is State.PROVISIONING:
-            raise ProviderUnavailable(f"session {session.id} does not run yet: {why}") from why
-
-    async def _not_started(self, session: Session, exc: OnMemOSError) -> None:
-        if session.ttl_left is None:
-            await self._fail(session, str(exc))
-        else:
-            await self._stay_suspended(session, str(exc))
-
-    async def _fail(self, session: Session, error: str) -> None:
-        """Nothing is left behind first, then it is said: a crash in between tries to start it again."""
-        await Removal(self.ports).of_failed(session)
+    async def _start(self, session: Session) -> None:
+        """Raises WriteConflict: the session was changed meanwhile."""
         try:
-            await self.ports.store.update(session.moved(State.FAILED, error=error))
-        except WriteConflict:
-            return  # deleted meanwhile; its teardown finds nothing, and that is fine
-        log.warning("session failed", extra={"session_id": session.id, "error": error})
-
-    async def _stay_suspended(self, session: Session, error: str) -> None:
-        """What keeps its files stays, wherever those are."""
-        await self.ports.providers[session.provider].stop(session.id)
-        stays = told_of(suspended(session, self.ports.clock()), f"not resumed: {error}")
-        try:
-            await self.ports.store.update(stays)
-        except WriteConflict as exc:
-            await self._try_again(session, exc)
+            started = await Launch(self.ports).start(session)
+        except (*FINAL, *TRANSIENT) as exc:
+            if not isinstance(exc, FINAL) and not is_due(session, self.ports.clock()):
+                await Removal(self.ports).unless_alive(session, exc)
+                return
+            # Written before anything is removed: another delivery of the step may just have started it.
+            await self._give_up(await self.ports.store.update(replace(session, error=str(exc))))
             return
-        log.warning("session not resumed", extra={"session_id": session.id, "error": error})
+        await self.ports.store.update(started.moved(State.RUNNING, ttl_left=None, snapshot=None))
+        await Snapshots(self.ports).forget(session)
+        log.info("session running", extra={"session_id": session.id, "provider": session.provider})
+
+    async def _give_up(self, session: Session) -> None:
+        """What does not resume stays suspended; of what never ran nothing is left. Raises WriteConflict."""
+        facts = {"session_id": session.id, "error": session.error}
+        if session.ttl_left is None:
+            await Removal(self.ports).of_failed(session)
+            await self.ports.store.update(session.moved(State.FAILED))
+            log.warning("session failed", extra=facts)
+        else:
+            await self.ports.provider(session.provider).stop(session.id)  # what keeps its files stays
+            stays = told_of(suspended(session), f"not resumed: {session.error}")
+            await self.ports.store.update(replace(stays, error=None))
+            log.warning("session not resumed", extra=facts)

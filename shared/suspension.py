@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.errors import OnMemOSError, ProviderUnavailable, WorkspaceUnreachable, WriteConflict
+from shared.errors import OnMemOSError, ProvisioningFailed, WriteConflict
 from shared.liveness import Liveness
 from shared.models import Session, State
 from shared.ports import Ports
@@ -20,7 +20,9 @@ from shared.turns import (
     FREEZE_LEASE_S,
     TRANSIENT,
     begin,
+    begun,
     counted,
+    expiry_forgotten,
     is_due,
     suspended,
     thawed,
@@ -49,85 +51,71 @@ class Suspension:
     async def step(self, session_id: str, turn: int) -> None:
         """Step: save the files and stop the workspace. Raises ProviderUnavailable to be delivered again."""
         session = await self.ports.stored(session_id)
-        if session is None or session.state is not State.SUSPENDING or session.turn != turn:
+        if session is None or session.turn != turn:
             return
+        if session.state is State.RUNNING:  # a former try let it run on, and may not have come to this
+            await thawed(self.ports, session)
+        elif session.state is State.SUSPENDING:
+            try:
+                await self._suspend(session)
+            except WriteConflict as exc:
+                await Removal(self.ports).unless_alive(session, exc)
+
+    async def _suspend(self, session: Session) -> None:
+        """Raises WriteConflict: somebody else has moved it on, or changed it meanwhile."""
         try:
-            stopped = await self._stopped(session)
-        except TRANSIENT as exc:
+            session = await self._saved(session)
+            await self.ports.provider(session.provider).stop(session.id)
+        except (*TRANSIENT, ProvisioningFailed) as exc:
             await self._not_suspended(session, exc)
             return
-        except WriteConflict as exc:
-            await self._try_again(session, exc)
-            return
-        now = self.ports.clock()
-        try:
-            await self.ports.store.update(suspended(stopped, now))
-        except WriteConflict as exc:
-            await self._try_again(stopped, exc)
-            return
-        await self._forget_expiry(session, now)
-        log.info("session suspended", extra={"session_id": session_id})
+        await self.ports.store.update(suspended(session))
+        await expiry_forgotten(self.ports, session)
+        log.info("session suspended", extra={"session_id": session.id})
 
-    async def _stopped(self, session: Session) -> Session:
-        """Once its workspace is stopped and its files are safe. What was saved before a crash is not saved again."""
-        provider = self.ports.providers[session.provider]
-        is_safe = session.snapshot is not None or provider.keeps_files(session)
+    async def _saved(self, session: Session) -> Session:
+        """Once its files are safe; written with what ends, so that of several deliveries of the step one goes on."""
+        is_safe = session.snapshot is not None or self.ports.provider(session.provider).keeps_files(session)
         processes = await self._frozen(session, is_needed=not is_safe)
         if processes is not None:
             session = told_of(session, f"suspended: {counted(processes)}")
-        if not is_safe:
-            snapshot = await Snapshots(self.ports).save(session)
-            session = await self.ports.store.update(replace(session, snapshot=snapshot))
-        await provider.stop(session.id)
-        return session
+        elif "notice" not in session.details:
+            session = told_of(session, "suspended: what ran in it ended")
+        return await (self.ports.store.update(session) if is_safe else Snapshots(self.ports).saved(session))
 
     async def _frozen(self, session: Session, *, is_needed: bool) -> int | None:
-        """How many processes stand still now; None when the workspace is stopped already."""
+        """How many processes stand still now; None where nobody answers, as when a former try has stopped it."""
         try:
             return await self.ports.agents.freeze(session, FREEZE_LEASE_S)
-        except WorkspaceUnreachable:
+        except TRANSIENT:
             if is_needed:
                 raise
             return None
 
     async def _not_suspended(self, session: Session, exc: OnMemOSError) -> None:
-        """Try again, or leave it running: with a workspace that is gone it has failed.
+        """Try again, or let it run on: with a workspace that is gone it has failed.
 
-        Once its files are saved it is never left running again: its workspace may be gone already.
+        Once its files are saved it never runs on: its workspace may be gone already.
         """
         if session.snapshot is None:
             condition = await Liveness(self.ports).condition(session)
             if condition.health is Health.GONE:
                 await Liveness(self.ports).lose(session, condition.reason)
                 return
-        if session.snapshot is not None or not is_due(session, self.ports.clock()):
-            await self._try_again(session, exc)
+        passes = not isinstance(exc, ProvisioningFailed) and not is_due(session, self.ports.clock())
+        if session.snapshot is not None or passes:
+            await Removal(self.ports).unless_alive(session, exc)
             return
-        await thawed(self.ports, session)
-        try:
-            await self.ports.store.update(told_of(session.moved(State.RUNNING), f"not suspended: {exc}"))
-        except WriteConflict as conflict:
-            await self._try_again(session, conflict)
-            return
+        now = self.ports.clock()
+        runs_on = told_of(_running_on(session, now), f"not suspended: {exc}")
+        # Before the write, so that no time is written without its task. If the write fails, the task is stale.
+        await self.ports.tasks.expire(runs_on, now, first_look(runs_on, now))
+        await thawed(self.ports, await self.ports.store.update(runs_on))
         log.warning("session not suspended", extra={"session_id": session.id, "error": str(exc)})
 
-    async def _try_again(self, session: Session, why: OnMemOSError) -> None:
-        """Raises ProviderUnavailable, but not for a session that was deleted: its teardown may have come too early."""
-        current = await self.ports.stored(session.id)
-        if current is None or current.state is State.DELETING:
-            await Removal(self.ports).resources(session)
-        elif current.state is State.SUSPENDING:
-            raise ProviderUnavailable(f"session {session.id} is not suspended yet: {why}") from why
-
     async def _enqueue_resumption(self, session: Session) -> None:
-        await self.ports.tasks.expire(session, self.ports.clock(), first_look(session, self.ports.clock()))
+        await self.ports.tasks.expire(session, begun(session), first_look(session, begun(session)))
         await self.ports.tasks.provision(session, f"t{session.turn}")
-
-    async def _forget_expiry(self, session: Session, now: datetime) -> None:
-        try:
-            await self.ports.tasks.forget(session, now)
-        except ProviderUnavailable as exc:  # it will find that it is stale, and do nothing
-            log.info("stale expiry left", extra={"session_id": session.id, "error": str(exc)})
 
 
 def _suspending(session: Session, now: datetime) -> Session | None:
@@ -137,6 +125,15 @@ def _suspending(session: Session, now: datetime) -> Session | None:
         case State.RUNNING:
             return begin(session, State.SUSPENDING, now)
     raise unfit(session, State.RUNNING)
+
+
+def _running_on(session: Session, now: datetime) -> Session:
+    """With the time that it had left when its suspension began."""
+    return replace(
+        session.moved(State.RUNNING),
+        expires_at=now + (session.expires_at - begun(session)),
+        expiry_generation=session.expiry_generation + 1,
+    )
 
 
 def _resuming(session: Session, now: datetime) -> Session | None:

@@ -10,8 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.errors import (
+    InvalidRequest,
     OnMemOSError,
     ProviderUnavailable,
+    ProvisioningFailed,
+    QuotaExceeded,
     SessionFailed,
     SessionNotFound,
     SessionNotReady,
@@ -30,6 +33,7 @@ TURN_DEADLINE = timedelta(minutes=15)  # transient faults are retried for so lon
 FREEZE_LEASE_S = 1800.0  # as long as a step: Cloud Tasks waits 30 minutes for its answer
 MAX_WRITE_TRIES = 8
 TRANSIENT = (ProviderUnavailable, WorkspaceUnreachable, WorkspaceLost, WorkspaceExhausted)
+FINAL = (ProvisioningFailed, QuotaExceeded, InvalidRequest, WorkspaceExhausted)  # of a start: trying again won't help
 
 
 async def turned(
@@ -82,9 +86,9 @@ def begun(session: Session) -> datetime:
     return session.turned_at or session.created_at
 
 
-def suspended(session: Session, now: datetime) -> Session:
-    """The session suspended: its TTL stands still, and its expiry's task is stale."""
-    left = session.ttl_left if session.ttl_left is not None else max(session.expires_at - now, timedelta())
+def suspended(session: Session) -> Session:
+    """The session suspended: its TTL stands still since its turn began, and its expiry's task is stale."""
+    left = session.ttl_left if session.ttl_left is not None else max(session.expires_at - begun(session), timedelta())
     return session.moved(
         State.SUSPENDED, ttl_left=left, expires_at=NEVER, expiry_generation=session.expiry_generation + 1, url=None
     )
@@ -113,6 +117,14 @@ async def thawed(ports: Ports, session: Session) -> None:
         await ports.agents.thaw(session)
     except TRANSIENT as exc:
         log.info("session not thawed", extra={"session_id": session.id, "error": str(exc)})
+
+
+async def expiry_forgotten(ports: Ports, session: Session) -> None:
+    """Take back the task of an expiry that is no more. Best effort: delivered, it finds that it is stale."""
+    try:
+        await ports.tasks.forget(session, ports.clock())
+    except ProviderUnavailable as exc:
+        log.info("stale expiry left", extra={"session_id": session.id, "error": str(exc)})
 
 
 def is_due(session: Session, now: datetime) -> bool:

@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING
 
 from shared.clients import Clients
 from shared.config import Settings
-from shared.identity import TaskIdentity
 from shared.jobs import Jobs
 from shared.keys import Keys
 from shared.models import ProviderName
 from shared.moving import Moving
-from shared.offer import Deferred, cloud_run_settings, offered
+from shared.offer import cloud_run_settings, deferred, offered
 from shared.ports import JobPorts, Ports
 from shared.sessions import Sessions
 from shared.steps import Steps
 from shared.suspension import Suspension
 from shared.templates import Template, Templates
-from shared.tickets import Tickets
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from shared.agent import HttpAgents
     from shared.buckets import CloudStorage
     from shared.cloud_run_jobs import CloudRunJobs
+    from shared.cloud_tasks import CloudTasks
+    from shared.identity import TaskIdentity
     from shared.providers.base import Provider
     from shared.reconcile import Reconciler
     from shared.store import FirestoreStore
-    from shared.tasks import CloudTasks
+    from shared.tickets import Tickets
 
 MAX_CONNECTIONS = 1000  # one function instance may hold as many commands as its concurrency; beyond, they queue
 IDLE_S = 3.0  # before uvicorn's 5 s: a command must not be sent on a connection that the agent is about to close
@@ -77,15 +78,13 @@ class Services:
 
     @cached_property
     def ports(self) -> Ports:
-        from shared.agent import HttpAgents
-
         return Ports(
             store=self.store,
-            tasks=Deferred(lambda: self.tasks),
-            buckets=Deferred(lambda: self.buckets),
-            agents=HttpAgents(self.http, self.tickets, self.providers),
+            tasks=deferred(lambda: self.tasks),
+            buckets=deferred(lambda: self.buckets),
+            agents=deferred(lambda: self.agents),
             providers=self.providers,
-            tickets=self.tickets,
+            tickets=deferred(lambda: self.tickets),
             clock=self.clock,
             templates=self.templates,
             relay_url=self.settings.relay_url,
@@ -93,7 +92,15 @@ class Services:
         )
 
     @cached_property
-    def tickets(self) -> Tickets:
+    def agents(self) -> "HttpAgents":
+        from shared.agent import HttpAgents
+
+        return HttpAgents(self.http, self.tickets, self.providers)
+
+    @cached_property
+    def tickets(self) -> "Tickets":
+        from shared.tickets import Tickets
+
         return Tickets(self.settings.ticket_key, clock=self.clock)
 
     @cached_property
@@ -113,7 +120,9 @@ class Services:
         return Keys(FirestoreKeys(*self._clients.firestore), self.settings.bootstrap_key, clock=self.clock)
 
     @cached_property
-    def identity(self) -> TaskIdentity:
+    def identity(self) -> "TaskIdentity":
+        from shared.identity import TaskIdentity
+
         return TaskIdentity(self.http, self.settings.oidc_certs_url, self.settings.task_account)
 
     @cached_property
@@ -130,7 +139,7 @@ class Services:
 
     @cached_property
     def tasks(self) -> "CloudTasks":
-        from shared.tasks import CloudTasks, CloudTasksSettings
+        from shared.cloud_tasks import CloudTasks, CloudTasksSettings
 
         settings = self.settings
         return CloudTasks(
@@ -168,7 +177,7 @@ class Services:
     def _job_ports(self) -> JobPorts:
         from shared.job_store import FirestoreJobs
 
-        return JobPorts(FirestoreJobs(*self._clients.firestore), Deferred(self._job_runs))
+        return JobPorts(FirestoreJobs(*self._clients.firestore), deferred(self._job_runs))
 
     def _job_runs(self) -> "CloudRunJobs":
         from shared.cloud_run_jobs import CloudRunJobs

@@ -9,6 +9,7 @@ from typing import Any
 import google_crc32c
 
 from shared import names
+from shared.callers import ApiKey
 from shared.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -19,7 +20,6 @@ from shared.errors import (
     WriteConflict,
 )
 from shared.models import (
-    ApiKey,
     Command,
     Execution,
     Idempotency,

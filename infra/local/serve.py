@@ -32,8 +32,9 @@ from infra.local.gateway import Gateway
 from infra.local.queues import ensure_queues
 from infra.local.workspaces import Workspaces
 from infra.local.workstations import ensure_workstations
+from shared.callers import Caller
 from shared.http import FUNCTIONS, ROUTES
-from shared.models import Caller, SessionFilter
+from shared.models import SessionFilter
 from shared.websocket_server import SERVER
 from shared.wiring import Services, services
 
@@ -47,11 +48,11 @@ LOADED_AHEAD = (
     "kubernetes.aio.client",
     "shared.agent",
     "shared.buckets",
+    "shared.cloud_tasks",
     "shared.providers.cloud_run",
     "shared.providers.gke",
     "shared.providers.workstations",
     "shared.store",
-    "shared.tasks",
 )
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import main  # noqa: F401  enters every function into the route table
 from infra.queues import STEPS
+from shared.cloud_tasks import FUNCTIONS
 from shared.http import ROUTES
-from shared.tasks import FUNCTIONS
 
 
 def functions() -> dict[str, dict[str, Any]]:

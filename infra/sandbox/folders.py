@@ -68,17 +68,9 @@ class Folders:
         """
         loop = asyncio.get_running_loop()
         soon = loop.time() + _SOON_S
-        while not self._published(name):  # noqa: ASYNC110 - the kernel tells nobody
+        inside, outside = str(self.shared / name), str(self.sockets / name)  # once: paths cost more than the look
+        while not _published(inside, outside):  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(_POLL_S if loop.time() < soon else _SLOW_POLL_S)
-
-    def _published(self, name: str) -> bool:
-        outside = self.sockets / name
-        with contextlib.suppress(OSError):
-            os.link(self.shared / name, outside, follow_symlinks=False)
-            if stat.S_ISSOCK(outside.lstat().st_mode):
-                return True
-            outside.unlink()
-        return False
 
 
 class Root:
@@ -139,6 +131,15 @@ def _make_mount_points(shown: dict[str, Path]) -> None:
                 place.mkdir(mode=0o755)
             if place.is_symlink() or not place.is_dir():
                 raise SandboxError(f"mount {target}: {place.relative_to(source)} in {outer} is not a folder")
+
+
+def _published(inside: str, outside: str) -> bool:
+    with contextlib.suppress(OSError):
+        os.link(inside, outside, follow_symlinks=False)
+        if stat.S_ISSOCK(Path(outside).lstat().st_mode):
+            return True
+        Path(outside).unlink()
+    return False
 
 
 def delete_tree(folder: Path) -> None:

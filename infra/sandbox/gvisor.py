@@ -51,6 +51,7 @@ class Gvisor:
         self._folders = folders
         self._egress: Egress = Proxied() if spec.egress else Closed()
         self._child: Child | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -78,15 +79,19 @@ class Gvisor:
             os.close(go)
 
     def terminate(self) -> None:
-        if self._child is not None and not self._child.ended:
-            signal_process(self._child.pid, signal.SIGTERM)  # runsc run passes it on
+        """`runsc run` would not pass a signal on: it would die of it, and everything inside with it."""
+        if self._child is not None and not self._child.ended and self._stopping is None:
+            self._stopping = asyncio.create_task(self._tell(self._child), name=f"stop of {self._spec.name}")
 
     def kill(self) -> None:
         if self._child is not None:
             self._child.kill_session()
 
     async def ended(self) -> int:
-        return 0 if self._child is None else await self._child.finish()
+        code = 0 if self._child is None else await self._child.finish()
+        if self._stopping is not None:
+            await self._stopping
+        return code
 
     def log_tail(self) -> str:
         return "" if self._child is None else self._child.log_tail()
@@ -118,6 +123,11 @@ class Gvisor:
             host_id=HOST_ID,
             workdir=spec.workdir,
         )
+
+    async def _tell(self, child: Child) -> None:
+        code = await _run(_runsc(self._machine, "kill", self._spec.name, "TERM"))
+        if code and not child.ended:  # its command is not there yet
+            signal_process(child.pid, signal.SIGTERM)
 
     async def _forget(self) -> None:
         await _run(_runsc(self._machine, "delete", "--force", self._spec.name))
@@ -194,12 +204,12 @@ def _runsc(machine: Machine, *arguments: str) -> list[str]:
     return [machine.runsc, f"--root={machine.records}", *flags, *arguments]
 
 
-async def _run(argv: list[str]) -> None:
-    """Run a command whose failure does not matter: it tidies up."""
+async def _run(argv: list[str]) -> int:
+    """The exit code of a command whose failure is no error: it tidies up, or asks for what may be over."""
     child = await Child.start(argv)
     try:
         async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-            await child.finish()
+            return await child.finish()
     except TimeoutError:
         child.kill()
-        await child.finish()
+        return await child.finish()

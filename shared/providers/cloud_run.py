@@ -1,19 +1,20 @@
 """Workspaces on Cloud Run: a service each, or an instance each, as the deployment has it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
-
-from google.cloud import run_v2
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import InvalidRequest, WorkspaceUnreachable
 from shared.models import ProviderName, Session
 from shared.prices import INSTANCE_SHARE
 from shared.providers.base import Access, Address, Condition, Health, Wanted, Workspace
 from shared.providers.cloud_run_api import PATIENCE_S, CloudRunSettings, Mode
-from shared.providers.cloud_run_instances import Instances
-from shared.providers.cloud_run_kind import Kind
-from shared.providers.cloud_run_services import Services
+
+if TYPE_CHECKING:
+    from google.cloud import run_v2
+
+    from shared.providers.cloud_run_kind import Kind
 
 GIB = 1 << 30
 # vCPU -> (least, most) memory: cloud.google.com/run/docs/configuring/services/memory-limits; below one vCPU Cloud Run
@@ -31,6 +32,8 @@ MEMORY_RANGE = {
 class CloudRun:
     """The Provider on Cloud Run's v2 API. The clients are opened on the first call and are the caller's to close.
 
+    Cloud Run's client, which takes 0.1 s and 6 MB to load, is loaded by what changes or looks at workspaces alone.
+
     New workspaces are of the settings' mode. Those of the other one, from before the mode was changed, are found,
     stopped and deleted too.
     """
@@ -40,19 +43,17 @@ class CloudRun:
 
     def __init__(
         self,
-        services: Callable[[], run_v2.ServicesAsyncClient],
-        instances: Callable[[], run_v2.InstancesAsyncClient],
+        services: "Callable[[], run_v2.ServicesAsyncClient]",
+        instances: "Callable[[], run_v2.InstancesAsyncClient]",
         settings: CloudRunSettings,
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
+        self._services = services
+        self._instances = instances
         self._settings = settings
+        self._patience_s = patience_s
         self.price_share = INSTANCE_SHARE if settings.mode is Mode.INSTANCE else 1.0
-        kinds: list[Kind[Any]] = [
-            Services(services, settings, patience_s),
-            Instances(instances, settings, patience_s),
-        ]
-        self._kind, self._former = sorted(kinds, key=lambda kind: kind.mode is not settings.mode)
 
     def check(self, wanted: Wanted) -> None:
         resources, storage = wanted.resources, wanted.storage
@@ -91,31 +92,42 @@ class CloudRun:
         return False  # the file system of either kind is memory
 
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
-        return await self._kind.create(session, env, bucket)
+        return await self._kinds[0].create(session, env, bucket)
 
     async def stop(self, session_id: str) -> None:
-        await _both(self._kind.stop(session_id), self._former.stop(session_id))
+        await _all(kind.stop(session_id) for kind in self._kinds)
 
     async def inspect(self, session_id: str) -> Condition:
-        condition = await self._kind.inspect(session_id)
+        wanted, former = self._kinds
+        condition = await wanted.inspect(session_id)
         if condition.health is not Health.GONE:
             return condition
-        former = await self._former.inspect(session_id)
-        return condition if former.health is Health.GONE else former
+        found = await former.inspect(session_id)
+        return condition if found.health is Health.GONE else found
 
     async def delete(self, session_id: str) -> None:
-        await _both(self._kind.delete(session_id), self._former.delete(session_id))
+        await _all(kind.delete(session_id) for kind in self._kinds)
 
     async def session_ids(self) -> AsyncIterator[str]:
         seen = set()
-        for kind in (self._kind, self._former):
+        for kind in self._kinds:
             async for session_id in kind.session_ids():
                 if session_id not in seen:
                     seen.add(session_id)
                     yield session_id
 
+    @cached_property
+    def _kinds(self) -> "tuple[Kind[Any], Kind[Any]]":
+        """The kind of new workspaces, and the other one."""
+        from shared.providers.cloud_run_instances import Instances
+        from shared.providers.cloud_run_services import Services
 
-async def _both(*calls: Coroutine[Any, Any, None]) -> None:
+        services = Services(self._services, self._settings, self._patience_s)
+        instances = Instances(self._instances, self._settings, self._patience_s)
+        return (instances, services) if self._settings.mode is Mode.INSTANCE else (services, instances)
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Side by side, each to its end; what one of them raises is raised afterwards."""
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     for outcome in outcomes:

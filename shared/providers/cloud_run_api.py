@@ -63,12 +63,14 @@ def call_options(patience_s: float) -> dict[str, Any]:
 
 
 async def finished(operation: "AsyncOperation", timeout_s: float) -> Any:
-    """What an operation comes to; one that lasts too long is DeadlineExceeded.
+    """What an operation comes to. Raises GoogleAPIError alone; DeadlineExceeded: it lasts longer than that.
 
     Its failure is raised as that of a call would be: the client gives all of them one class, and the code beside.
     """
     try:
         return await operation.result(timeout=timeout_s)
+    except TimeoutError as exc:
+        raise exceptions.DeadlineExceeded(f"the operation was not done after {timeout_s:g} s") from exc
     except exceptions.GoogleAPICallError as exc:
         if isinstance(exc.response, operations_pb2.Operation):
             raise exceptions.from_grpc_status(exc.response.error.code, exc.message) from exc

@@ -38,6 +38,7 @@ STUCK = {
 }
 MOUNT_EVENTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
 NEVER_FITS = frozenset({"NotTriggerScaleUp"})
+NO_NODE = "FailedScaleUp"  # such as a quota of the project's, which may be free again in a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,16 @@ def _stuck(status: "V1ContainerStatus", events: "Iterable[CoreV1Event]") -> Outl
     return _failed(words) if patience_s == AT_ONCE_S else Outlook(Condition(Health.STARTING, words), patience_s)
 
 
-def _unscheduled(words: str, reason: str, events: "Iterable[CoreV1Event]") -> Outlook:
+def _unscheduled(told: str, reason: str, events: "Iterable[CoreV1Event]") -> Outlook:
     """Unschedulable: where nodes are added on demand this is how every start may look for a while."""
+    words = told
     if reason == "SchedulingGated":
         return Outlook(Condition(Health.STARTING, words))
     for event in events:
         if event.reason in NEVER_FITS:
             return _failed(f"{words}; {_words(event.reason, event.message)}")
+        if event.reason == NO_NODE:
+            words = f"{told}; {_words(event.reason, event.message)}"
     return Outlook(Condition(Health.STARTING, words), SCALE_UP_S)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 from contextlib import aclosing
 
+from shared.errors import ProviderUnavailable
 from shared.models import Session
 from shared.providers import gke_manifests as manifests
 from shared.providers.base import Condition, Health
@@ -27,6 +28,7 @@ from shared.providers.gke_readiness import Waiting
 
 MOST_TRIES = 5
 MOST_KNOWN = 10_000
+MAKE_TIMEOUT_S = 240.0  # all objects; a Pod of before that still ends takes its 10 s, on a node that is slow minutes
 ACCOUNT_TIMEOUT_S = 30.0  # a controller makes a fresh namespace's default account, usually within 100 ms
 NO_POD = Condition(Health.GONE, "it has no Pod")
 
@@ -34,10 +36,18 @@ NO_POD = Condition(Health.GONE, "it has no Pod")
 class Pods:
     """The objects of all sessions. Raises Refused, ProviderUnavailable, ProvisioningFailed, TimeoutError."""
 
-    def __init__(self, cluster: Cluster, settings: GkeSettings, *, most_patience_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: GkeSettings,
+        *,
+        most_patience_s: float = math.inf,
+        make_timeout_s: float = MAKE_TIMEOUT_S,
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._most_patience_s = most_patience_s
+        self._make_timeout_s = make_timeout_s
         self._known: set[str] = set()  # namespaces that were there
         namespace, _, pool = settings.warm_pool.partition("/")
         self._pool = WarmPool(cluster, namespace, pool) if pool else None
@@ -52,14 +62,7 @@ class Pods:
             pod_name, namespace = await pool.claim(session), pool.namespace
         else:
             pool, pod_name, namespace = None, session.id, namespace_name(session)
-            for _ in range(MOST_TRIES):
-                try:
-                    await self._make(session, env, bucket)
-                    break
-                except Refused as refusal:
-                    if refusal.status != NOT_FOUND or namespace not in self._known:
-                        raise
-                    self._known.discard(namespace)  # somebody removed it
+            await self._made(session, env, bucket)
         waiting = Waiting(self._cluster, namespace, pod_name, most_patience_s=self._most_patience_s)
         return await waiting.until_ready(), pool is not None
 
@@ -112,6 +115,22 @@ class Pods:
 
     async def _claim(self, session_id: str) -> Manifest | None:
         return await self._pool.find(session_id) if self._pool is not None else None
+
+    async def _made(self, session: Session, env: dict[str, str], bucket: str) -> None:
+        namespace = namespace_name(session)
+        try:
+            async with asyncio.timeout(self._make_timeout_s):
+                for _ in range(MOST_TRIES):
+                    try:
+                        await self._make(session, env, bucket)
+                        return
+                    except Refused as refusal:
+                        if refusal.status != NOT_FOUND or namespace not in self._known:
+                            raise
+                        self._known.discard(namespace)  # somebody removed it
+        except TimeoutError as exc:
+            why = f"the Pod {session.id}, or its disk, could not be made within {self._make_timeout_s:g} s"
+            raise ProviderUnavailable(f"{why}: one of before does not end") from exc
 
     async def _make(self, session: Session, env: dict[str, str], bucket: str) -> None:
         namespace = await self._namespace(session)

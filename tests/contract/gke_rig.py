@@ -1,13 +1,11 @@
 """The GKE provider on the Kubernetes emulator, whose Pods are only a socket each; or on the cluster of a kubeconfig.
 
-ONMEMOS_TEST_KUBECONFIG names the latter, and ONMEMOS_TEST_IMAGE an image that answers GET /health on PORT. Such a
-cluster may be an API server alone: then Pods are made, and none runs. What a test makes there is in namespaces of its
-own, which go when the test ends.
+Such a cluster may be an API server alone: then Pods are made, and none runs. What a test makes there is in namespaces
+of its own, which go when the test ends.
 """
 
 import asyncio
 import contextlib
-import os
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -31,11 +29,9 @@ from shared.providers.gke_cluster import Cluster as Api
 from shared.providers.gke_credentials import Kubeconfig
 from shared.providers.gke_manifests import SESSION_LABEL, namespace_name
 from tests.contract.cloud_run_rig import SocketRuntime
-from tests.contract.kubernetes_rig import Cluster, cluster
+from tests.contract.kubernetes_rig import AGENT_KEYS, IMAGE, KUBECONFIG, NO_IMAGE, NO_NODE, Cluster, cluster, takes_pods
 from tests.fakes import a_session
 
-KUBECONFIG = os.environ.get("ONMEMOS_TEST_KUBECONFIG", "")
-IMAGE = os.environ.get("ONMEMOS_TEST_IMAGE", "")
 PATIENCE_S = 1.0  # for Pods in trouble: no node is added here
 POOL_NAMESPACE, POOL = "warm", "pool-python"
 EXTENSIONS = "extensions.agents.x-k8s.io/v1beta1"
@@ -58,6 +54,11 @@ class Tried(Gke):
     async def create(self, session: Session, env: dict[str, str], bucket: str) -> Workspace:
         if self.why_no_pods:
             pytest.skip(self.why_no_pods)
+        env = {
+            "WORKSPACE_ID": session.id,
+            "ONMEMOS_TICKET_KEYS": AGENT_KEYS,
+            **env,
+        }  # what an agent does not start without
         return await super().create(replace(session, tenant=self.tenant, image=IMAGE), env, bucket)
 
 
@@ -177,7 +178,7 @@ async def _ours(folder: Path, sockets: Path, settings: dict[str, Any]) -> AsyncI
         await stack.enter_async_context(node)
         server: Any = emulator.emulator.app
         await stack.enter_async_context(PodAccess(emulator.objects, node.kubelet, node.logs, server))
-        kubeconfig = emulator.kubeconfig(folder)
+        kubeconfig = emulator.kubeconfig
         api = Api(Kubeconfig(kubeconfig))
         stack.push_async_callback(api.close)
         if wanted.warm_pool:
@@ -203,12 +204,12 @@ async def _theirs(settings: dict[str, Any]) -> AsyncIterator[GkeRig]:
         )
         api = Api(Kubeconfig(Path(KUBECONFIG)))
         stack.push_async_callback(api.close)
-        nodes = (await http.get("/api/v1/nodes")).raise_for_status().json()["items"]
+        nodes = [one for one in (await http.get("/api/v1/nodes")).raise_for_status().json()["items"] if takes_pods(one)]
         provider.tenant = tenant
         if not nodes:
-            provider.why_no_pods = "the cluster has no node that would run a Pod"
+            provider.why_no_pods = NO_NODE
         elif not IMAGE:
-            provider.why_no_pods = "no image was given that a Pod of the cluster could run: IMAGE=…"
+            provider.why_no_pods = NO_IMAGE
         stack.push_async_callback(_clean, http, tenant)
         if not nodes:
             accounts = asyncio.create_task(_make_accounts(http, tenant))

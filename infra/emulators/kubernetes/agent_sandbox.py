@@ -24,10 +24,11 @@ from infra.emulators.kubernetes.agent_sandbox_blueprints import (
     WARM_POOL,
 )
 from infra.emulators.kubernetes.agent_sandbox_definitions import EXTENSIONS, GROUP, VERSION
+from infra.emulators.kubernetes.following import Following
 from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import NETWORK_POLICIES, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES, Kind
 from infra.emulators.kubernetes.objects import Object, Objects
-from infra.emulators.kubernetes.statuses import AlreadyExists, Conflict, Gone, NotFound, StatusError
+from infra.emulators.kubernetes.statuses import AlreadyExists, Conflict, NotFound, StatusError
 
 log = logging.getLogger("infra.emulators.kubernetes.agent_sandbox")
 
@@ -38,29 +39,29 @@ SUFFIX: Final = "bcdfghjklmnpqrstvwxz2456789"  # of generated names: no words co
 Key = tuple[str, str, str]  # kind, namespace, name
 
 
-class AgentSandbox:
+class AgentSandbox(Following):
     """The controllers over `objects`, which have the definitions. They work from `async with` on."""
 
     def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+        super().__init__(objects, "agent-sandbox")
         self._sandboxes = self._kind(GROUP, "sandboxes")
         self._claims = self._kind(EXTENSIONS, "sandboxclaims")
         self._pools = self._kind(EXTENSIONS, "sandboxwarmpools")
         self._templates = self._kind(EXTENSIONS, "sandboxtemplates")
-        self._tasks: list[asyncio.Task[None]] = []
+        self._kinds = (self._sandboxes, self._claims, self._pools, self._templates)
         self._waiting: dict[Key, None] = {}
         self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._work())]
-        return self
+        self._working = asyncio.create_task(self._work(), name="agent-sandbox's work")
+        return await super().__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().__aexit__(kind, exc, trace)
+        self._working.cancel()
+        await asyncio.gather(self._working, return_exceptions=True)
 
     def _kind(self, group: str, plural: str) -> Kind:
         kind = self._objects.kinds.find(group, VERSION, plural)
@@ -68,14 +69,10 @@ class AgentSandbox:
             raise LookupError(f"the cluster has no {plural}.{group}; wanted its definition first")
         return kind
 
-    async def _follow(self) -> None:
-        """See every change, and note what it concerns. A watch that fell behind begins anew with all there is."""
-        while True:
-            with contextlib.suppress(Gone):
-                watch = self._objects.open_watch(None)
-                while True:
-                    for event in await watch.next():
-                        self._note(self._concerned(event))
+    async def _saw(self, events: list[Event]) -> None:
+        for event in events:
+            with self._going_on():
+                self._note(self._concerned(event))
 
     def _note(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -85,21 +82,17 @@ class AgentSandbox:
     def _concerned(self, event: Event) -> Iterator[Key]:
         metadata = event.object["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        if event.kind in (self._sandboxes, self._claims, self._pools, self._templates):
+        if event.kind in self._kinds:
             yield event.kind.kind, namespace, name
         if event.kind in (PODS, SERVICES, NETWORK_POLICIES, self._sandboxes):
             for obj in (event.object, event.before or {}):
                 for owner in obj.get("metadata", {}).get("ownerReferences", []):
-                    if owner["apiVersion"].partition("/")[0] in (GROUP, EXTENSIONS):
+                    if (owner["apiVersion"], owner["kind"]) in {(kind.api_version, kind.kind) for kind in self._kinds}:
                         yield owner["kind"], namespace, owner["name"]
         if event.kind == self._templates:
-            yield from (
-                (self._pools.kind, namespace, one["metadata"]["name"]) for one in self._all(self._pools, namespace)
-            )
+            yield from self._keys(self._pools, namespace)
         if event.kind in (self._templates, self._pools):
-            yield from (
-                (self._claims.kind, namespace, one["metadata"]["name"]) for one in self._all(self._claims, namespace)
-            )
+            yield from self._keys(self._claims, namespace)
 
     async def _work(self) -> None:
         steps = {
@@ -273,8 +266,8 @@ class AgentSandbox:
         except NotFound:
             return None
 
-    def _keys(self, kind: Kind, namespace: str) -> list[Key]:
-        return [(kind.kind, namespace, obj["metadata"]["name"]) for obj in self._all(kind, namespace)]
+    def _keys(self, kind: Kind, namespace: str) -> Iterator[Key]:
+        return ((kind.kind, namespace, obj["metadata"]["name"]) for obj in self._all(kind, namespace))
 
     def _all(self, kind: Kind, namespace: str) -> list[Object]:
         return self._objects.list(kind, namespace)[0]

@@ -19,7 +19,7 @@ from infra.emulators.kubernetes.kubeconfig import kubeconfig
 from infra.emulators.kubernetes.node import THIS_MACHINE, Capacity, Node
 from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.podaccess import PodAccess
-from infra.emulators.kubernetes.quota import QuotaStatus
+from infra.emulators.kubernetes.quota_status import QuotaStatus
 from infra.emulators.kubernetes.statuses import AlreadyExists
 from infra.emulators.run.specs import Folders
 from infra.sandbox.spec import Runtime

@@ -1,62 +1,33 @@
 """The controllers of the control plane, fed from one watch: namespaces, claims, owner references."""
 
-import asyncio
-import logging
-from typing import Any
-
 from infra.emulators.kubernetes.claims import Claims
+from infra.emulators.kubernetes.following import Following
 from infra.emulators.kubernetes.garbage import Garbage
 from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import EVENTS, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, PODS
 from infra.emulators.kubernetes.namespaces import Namespaces
 from infra.emulators.kubernetes.objects import Objects, copied
-from infra.emulators.kubernetes.statuses import Gone, NotFound, StatusError
-
-log = logging.getLogger(__name__)
+from infra.emulators.kubernetes.statuses import NotFound
 
 
-class Controllers:
-    """An async context manager."""
-
+class Controllers(Following):
     def __init__(self, objects: Objects, namespaces: Namespaces, claims: Claims) -> None:
-        self._objects = objects
+        super().__init__(objects, "controllers")
         self._namespaces = namespaces
         self._claims = claims
         self._garbage = Garbage(objects)
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Controllers":
-        self._task = asyncio.create_task(self._run(), name="controllers")
-        return self
+    async def _saw(self, events: list[Event]) -> None:
+        for event in events:
+            with self._going_on():
+                await self._saw_one(event)
 
-    async def __aexit__(self, *_: Any) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            watch = self._objects.open_watch(None)
-            try:
-                while True:
-                    for event in await watch.next():
-                        await self._tried(event)
-            except Gone:
-                log.warning("the controllers begin their watch anew")
-
-    async def _tried(self, event: Event) -> None:
-        if event.kind.resource == EVENTS.resource:
-            return
-        try:
-            await self._saw(Event(event.type, event.kind, copied(event.object), event.revision, event.before))
-        except StatusError as exc:  # it has changed meanwhile, and that is an event too
-            log.debug("a controller was refused", extra={"reason": str(exc), "kind": event.kind.kind})
-        except Exception:
-            log.exception("a controller failed", extra={"kind": event.kind.kind})
-
-    async def _saw(self, event: Event) -> None:
-        obj, metadata = event.object, event.object["metadata"]
+    async def _saw_one(self, event: Event) -> None:
         resource = event.kind.resource
+        if resource == EVENTS.resource:
+            return
+        obj = copied(event.object)
+        metadata = obj["metadata"]
         deleting = "deletionTimestamp" in metadata
         if event.type == "DELETED":
             if resource == PERSISTENT_VOLUME_CLAIMS.resource:

@@ -1,43 +1,26 @@
 """A CustomResourceDefinition that is being deleted takes its objects with it, and goes when the last one has gone."""
 
-import asyncio
 import contextlib
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from infra.emulators.kubernetes.following import Following
+from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import CUSTOM_RESOURCE_DEFINITIONS, kinds_of
 from infra.emulators.kubernetes.objects import Object, Objects
-from infra.emulators.kubernetes.statuses import Gone, StatusError
+from infra.emulators.kubernetes.statuses import StatusError
 
 FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 
 
-class DefinitionCleanup:
+class DefinitionCleanup(Following):
     def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+        super().__init__(objects, "definition-cleanup")
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="definition-cleanup")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        watch = self._objects.open_watch(None)
-        while True:
-            try:
-                events = await watch.next()
-            except Gone:
-                watch = self._objects.open_watch(None)
-                continue
-            if any(event.kind is CUSTOM_RESOURCE_DEFINITIONS or event.kind.custom for event in events):
-                for definition in self._objects.list(CUSTOM_RESOURCE_DEFINITIONS)[0]:
-                    if "deletionTimestamp" in definition["metadata"]:
-                        await self._clean(definition)
+    async def _saw(self, events: list[Event]) -> None:
+        if any(event.kind is CUSTOM_RESOURCE_DEFINITIONS or event.kind.custom for event in events):
+            for definition in self._objects.list(CUSTOM_RESOURCE_DEFINITIONS)[0]:
+                if "deletionTimestamp" in definition["metadata"]:
+                    await self._clean(definition)
 
     async def _clean(self, definition: Object) -> None:
         kinds = kinds_of(definition)

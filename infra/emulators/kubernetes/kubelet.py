@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Final
+from types import TracebackType
+from typing import Final
 
 from infra.emulators.kubernetes.container_life import ContainerLife
+from infra.emulators.kubernetes.following import Following
 from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import CONFIG_MAPS, PODS, SECRETS
 from infra.emulators.kubernetes.objects import Object, copied
 from infra.emulators.kubernetes.pod_worker import OVER, NodeParts, PodWorker
-from infra.emulators.kubernetes.statuses import Gone
 
 log = logging.getLogger(__name__)
 
@@ -19,23 +20,22 @@ IPS: Final = 60_000
 _FILES: Final = (CONFIG_MAPS.resource, SECRETS.resource)
 
 
-class Kubelet:
-    """An async context manager; leaving it forgets the workers, and whoever closes the runtime stops the containers."""
+class Kubelet(Following):
+    """Leaving it forgets the workers, and whoever closes the runtime stops the containers."""
 
     def __init__(self, parts: NodeParts, node: str) -> None:
+        super().__init__(parts.objects, "kubelet")
         self._parts = parts
         self._node = node
         self._workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._given = 0
-        self._watching: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Kubelet":
-        self._watching = asyncio.create_task(self._watch(), name="kubelet")
-        return self
-
-    async def __aexit__(self, *_: Any) -> None:
-        tasks = [*self._tasks, *([self._watching] if self._watching else [])]
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, exc, trace)
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -45,21 +45,13 @@ class Kubelet:
         worker = self._workers.get(pod["metadata"]["uid"])
         return worker.life(container) if worker else None
 
-    async def _watch(self) -> None:
-        while True:
-            watch = self._parts.objects.open_watch(None)
-            try:
-                while True:
-                    for event in await watch.next():
-                        self._saw(event)
-            except Gone:
-                log.warning("the kubelet begins its watch anew")
-
-    def _saw(self, event: Event) -> None:
-        if event.kind.resource in _FILES:
-            self._refresh(event)
-        elif event.kind.resource == PODS.resource:
-            self._saw_pod(event)
+    async def _saw(self, events: list[Event]) -> None:
+        for event in events:
+            with self._going_on():
+                if event.kind.resource in _FILES:
+                    self._refresh(event)
+                elif event.kind.resource == PODS.resource:
+                    self._saw_pod(event)
 
     def _saw_pod(self, event: Event) -> None:
         pod = copied(event.object)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.emulators.kubernetes.container_rules import PORT_RULE, PROTOCOLS, port_name_faults
-from infra.emulators.kubernetes.labels import label_errors, qualified_name_faults
 from infra.emulators.kubernetes.objects import Object
+from infra.emulators.kubernetes.selector_rules import selector_errors
 from infra.emulators.kubernetes.statuses import FieldError, forbidden, invalid, required, unsupported
 
 _CIDR_RULE = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
@@ -85,20 +85,3 @@ def network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return ipaddress.ip_network(cidr, strict=False)
     except ValueError:
         return None
-
-
-def selector_errors(selector: dict[str, Any], where: str) -> Iterator[FieldError]:
-    """Of a LabelSelector."""
-    yield from label_errors(selector.get("matchLabels") or {}, f"{where}.matchLabels")
-    for index, one in enumerate(selector.get("matchExpressions") or ()):
-        at, operator, values = f"{where}.matchExpressions[{index}]", one.get("operator", ""), one.get("values") or ()
-        if operator in ("In", "NotIn"):
-            if not values:
-                yield required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                yield forbidden(f"{at}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-        else:
-            yield invalid(f"{at}.operator", operator, "not a valid selector operator")
-        for fault in qualified_name_faults(one.get("key", "")):
-            yield invalid(f"{at}.key", one.get("key", ""), fault)

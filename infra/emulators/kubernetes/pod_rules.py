@@ -7,6 +7,7 @@ from infra.emulators.kubernetes.container_rules import NATURAL_RULE, container_e
 from infra.emulators.kubernetes.labels import label_errors, label_faults, subdomain_faults
 from infra.emulators.kubernetes.objects import Object
 from infra.emulators.kubernetes.quantities import quantity
+from infra.emulators.kubernetes.selector_rules import node_selector_errors
 from infra.emulators.kubernetes.statuses import (
     FieldError,
     duplicate,
@@ -17,6 +18,7 @@ from infra.emulators.kubernetes.statuses import (
 )
 
 _POLICIES: Final = ("Always", "OnFailure", "Never")
+REQUIRED_AFFINITY: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 _DNS: Final = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 
 
@@ -56,6 +58,9 @@ def spec_errors(spec: dict[str, Any], where: str) -> Iterator[FieldError]:
     ):
         for fault in faults_of(spec[field]) if spec.get(field) else ():
             yield invalid(f"{where}.{field}", spec[field], fault)
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    if (needed := affinity.get(REQUIRED_AFFINITY)) is not None:
+        yield from node_selector_errors(needed, f"{where}.affinity.nodeAffinity.{REQUIRED_AFFINITY}")
     yield from context_errors(spec.get("securityContext") or {}, f"{where}.securityContext")
     for index, reference in enumerate(spec.get("imagePullSecrets") or ()):
         if not reference.get("name"):

@@ -1,15 +1,13 @@
-"""ResourceQuotas: what a namespace uses, what one object more would use, and the status that tells it."""
+"""ResourceQuotas: what a namespace uses, and what one object more would use."""
 
-import asyncio
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from infra.emulators.kubernetes import kinds
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.quantities import quantity, written_like
-from infra.emulators.kubernetes.statuses import Conflict, Forbidden, Gone, NotFound
+from infra.emulators.kubernetes.statuses import Forbidden
 
 Amounts = dict[str, Decimal]
 
@@ -103,42 +101,3 @@ def used_of(objects: Objects, namespace: str, hard: dict[str, str]) -> Amounts:
                 if key in total:
                     total[key] += amount
     return total
-
-
-class QuotaStatus:
-    """Keeps the status of every quota: its limits, and what is used of them."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="resource-quotas")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        watch = self._objects.open_watch(None)
-        while True:
-            try:
-                events = await watch.next()
-            except Gone:
-                watch = self._objects.open_watch(None)
-                continue
-            for namespace in {event.object["metadata"].get("namespace", "") for event in events} - {""}:
-                for quota in self._objects.list(kinds.RESOURCE_QUOTAS, namespace)[0]:
-                    await self._refresh(quota, namespace)
-
-    async def _refresh(self, quota: Object, namespace: str) -> None:
-        hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
-        used = {key: written_like(amount, hard[key]) for key, amount in used_of(self._objects, namespace, hard).items()}
-        status = {"hard": hard, "used": used}
-        if quota.get("status") != status:
-            try:
-                await self._objects.update(kinds.RESOURCE_QUOTAS, {**quota, "status": status}, status=True)
-            except (Conflict, NotFound):
-                return  # its own event follows

@@ -1,25 +1,25 @@
 """The scheduler: binds Pods to the node where they fit, and says with the real one's words where they don't."""
 
-import asyncio
-import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from infra.emulators.kubernetes.clusterevents import NORMAL, WARNING, Recorder
+from infra.emulators.kubernetes.following import Following
 from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import NODES, PERSISTENT_VOLUME_CLAIMS, PODS, STORAGE_CLASSES
 from infra.emulators.kubernetes.objects import Object, Objects
+from infra.emulators.kubernetes.pod_rules import REQUIRED_AFFINITY
 from infra.emulators.kubernetes.pod_status import with_condition
 from infra.emulators.kubernetes.quantities import quantity
-from infra.emulators.kubernetes.statuses import Gone, NotFound, StatusError
-
-log = logging.getLogger(__name__)
+from infra.emulators.kubernetes.statuses import NotFound
 
 SCHEDULER: Final = "default-scheduler"
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 _NOT_HELPFUL: Final = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 _NO_VICTIMS: Final = "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+_WHOLE: Final = re.compile(r"-?\d{1,19}", re.ASCII)
 _LOOKED_AT: Final = (PODS.resource, NODES.resource, PERSISTENT_VOLUME_CLAIMS.resource)
 
 
@@ -27,47 +27,24 @@ class Unschedulable(Exception):
     """The message is the condition's."""
 
 
-class Scheduler:
-    """An async context manager."""
-
-    def __init__(self, objects: Objects, recorder: Recorder, node: str, now: Any) -> None:
-        self._objects = objects
+class Scheduler(Following):
+    def __init__(self, objects: Objects, recorder: Recorder, node: str, now: Callable[[], str]) -> None:
+        super().__init__(objects, "scheduler")
         self._recorder = recorder
         self._node = node
         self._now = now
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Scheduler":
-        self._task = asyncio.create_task(self._run(), name="scheduler")
-        return self
-
-    async def __aexit__(self, *_: Any) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            watch = self._objects.open_watch(None)
-            try:
-                while True:
-                    events = await watch.next()
-                    if any(_matters(event) for event in events):
-                        await self._schedule_all()
-            except Gone:
-                log.warning("the scheduler begins its watch anew")
-
-    async def _schedule_all(self) -> None:
+    async def _saw(self, events: list[Event]) -> None:
+        if not any(_matters(event) for event in events):
+            return
         for pod in self._objects.list(PODS)[0]:
             spec, metadata = pod["spec"], pod["metadata"]
             if spec.get("nodeName") or "deletionTimestamp" in metadata or spec.get("schedulingGates"):
                 continue
             if spec.get("schedulerName", SCHEDULER) != SCHEDULER:
                 continue
-            try:
+            with self._going_on():
                 await self._schedule(pod)
-            except StatusError as exc:  # deleted or changed meanwhile: its next event follows
-                log.debug("a Pod was not bound", extra={"pod": metadata["name"], "reason": str(exc)})
 
     async def _schedule(self, pod: Object) -> None:
         try:
@@ -99,7 +76,7 @@ class Scheduler:
                 raise Unschedulable(
                     f"0/1 nodes are available: 1 node(s) had untolerated taint(s) {told}. {_NOT_HELPFUL}"
                 )
-        if not _selected(pod["spec"], node["metadata"].get("labels") or {}):
+        if not _selected(pod["spec"], node["metadata"]):
             raise Unschedulable(
                 f"0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. {_NOT_HELPFUL}"
             )
@@ -200,21 +177,24 @@ def _requests(container: Object) -> dict[str, Decimal]:
     return {name: quantity(str(amount)) for name, amount in given.items()}
 
 
-def _selected(spec: Object, labels: Mapping[str, str]) -> bool:
+def _selected(spec: Object, node: Object) -> bool:
+    labels = node.get("labels") or {}
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
         return False
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(REQUIRED_AFFINITY)
     if not affinity:
         return True
-    terms = affinity.get("nodeSelectorTerms") or ()
-    return any(
-        all(_expression(expression, labels) for expression in term.get("matchExpressions") or ()) for term in terms
-    )
+    fields = {"metadata.name": node["name"]}
+    for term in affinity.get("nodeSelectorTerms") or ():
+        of_labels, of_fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+        if (of_labels or of_fields) and (  # an empty term matches nothing
+            all(_holds(one, labels) for one in of_labels) and all(_holds(one, fields) for one in of_fields)
+        ):
+            return True
+    return False
 
 
-def _expression(expression: Object, labels: Mapping[str, str]) -> bool:
+def _holds(expression: Object, labels: Mapping[str, str]) -> bool:
     key, values = expression["key"], list(expression.get("values") or ())
     seen = labels.get(key)
     match expression["operator"]:
@@ -226,10 +206,8 @@ def _expression(expression: Object, labels: Mapping[str, str]) -> bool:
             return seen is not None
         case "DoesNotExist":
             return seen is None
-        case "Gt":
-            return seen is not None and seen.isdigit() and int(seen) > int(values[0])
-        case "Lt":
-            return seen is not None and seen.isdigit() and int(seen) < int(values[0])
+        case "Gt" | "Lt" if seen is not None and _WHOLE.fullmatch(seen) and _WHOLE.fullmatch(values[0]):
+            return int(seen) > int(values[0]) if expression["operator"] == "Gt" else int(seen) < int(values[0])
     return False
 
 

@@ -75,30 +75,45 @@ class Attendant:
         self._poll = select.epoll()
         self._tasks: dict[int, Task] = {}
 
-    def serve(self) -> None:
-        """For ever."""
-        ended, wake = os.pipe()
-        for fd in (ended, wake):
+    def serve(self, passed_on: tuple[int, ...] = ()) -> int:
+        """Until the command with the terminal has ended, and with its exit code; without one, for ever.
+
+        Signals `passed_on` are that command's; they come blocked.
+        """
+        told, wake = os.pipe()
+        for fd in (told, wake):
             os.set_blocking(fd, False)
-        _signal.signal(_signal.SIGCHLD, lambda *_: None)
         _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (_signal.SIGCHLD, *passed_on):
+            _signal.signal(number, lambda *_: None)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, passed_on)
         self._listener.setblocking(False)
         listening = self._listener.fileno()
-        for fd in (ended, listening):
+        for fd in (told, listening):
             self._poll.register(fd, IN)
         if self.console is not None:
             self._advance(self.console)
-        while True:
+        self._reap()  # what ended before there was a handler
+        while self.console is None or self.console.code is None:
             for fd, events in self._poll.poll():
                 if fd == listening:
                     self._accept()
-                elif fd == ended:
-                    read(ended)
-                    self._reap()
+                elif fd == told:
+                    self._signalled(read(told) or b"")
                 elif fd in self._tasks:
                     task = self._tasks[fd]
                     task.hung_up |= fd == task.peer and bool(events & (select.EPOLLHUP | select.EPOLLERR))
                     self._advance(task)
+        self.console.drain()
+        return self.console.code
+
+    def _signalled(self, numbers: bytes) -> None:
+        console = self.console
+        for number in numbers:
+            # Until it is reaped its number is nobody else's.
+            if number != _signal.SIGCHLD and console is not None and console.command and console.code is None:
+                os.kill(console.command, number)
+        self._reap()
 
     def _accept(self) -> None:
         try:
@@ -116,10 +131,12 @@ class Attendant:
                 return
             if not pid:
                 return
-            task = self.children.pop(pid, None)
-            if task is not None:
-                code = os.waitstatus_to_exitcode(status)
-                task.code = code if code >= 0 else 128 - code
+            code = os.waitstatus_to_exitcode(status)
+            code = code if code >= 0 else 128 - code
+            if self.console is not None and pid == self.console.command:
+                self.console.code = code
+            elif (task := self.children.pop(pid, None)) is not None:
+                task.code = code
                 self._advance(task)
 
     def _advance(self, task: Task) -> None:

@@ -12,32 +12,49 @@ if TYPE_CHECKING:
 else:
     from frames import RESIZE, STDIN
 if TYPE_CHECKING:
-    from infra.sandbox.inside.task import IN, OUT, Task, read, write
+    from infra.sandbox.inside.task import HELD, IN, OUT, Task, read, write
 else:
-    from task import IN, OUT, Task, read, write
+    from task import HELD, IN, OUT, Task, read, write
 
 
 class Console(Task):
-    """The standard input of the container's own command; of a terminal also its output, which goes to the log."""
+    """The standard input of the container's own command; of a terminal also its output, which goes to the log.
 
-    def __init__(self, fd: int, *, tty: bool) -> None:
+    A command with a terminal is the attendant's child, `command`; others are not, and have 0. `code` is its exit code.
+    """
+
+    def __init__(self, fd: int, command: int) -> None:
         super().__init__(-1)
         self.fd = fd
-        self.tty = tty
+        self.command = command
+        self.tty = command > 0
+        self.code: int | None = None
         os.set_blocking(fd, False)
 
     def step(self) -> Task | None:
         if self.tty and self.fd >= 0:
             data = read(self.fd)
             if data:
-                os.write(1, data)
+                _log(data)
             elif data is not None:
                 self.drop(self.fd)
                 self.fd = -1
         return None
 
+    def drain(self) -> None:
+        """Log what the command printed before its end, and not all that whoever it leaves behind still prints."""
+        left = HELD
+        while self.fd >= 0 and left > 0 and (data := read(self.fd)):
+            _log(data)
+            left -= len(data)
+
     def wanted(self) -> dict[int, int]:
         return {self.fd: IN} if self.tty and self.fd >= 0 else {}
+
+
+def _log(data: bytes) -> None:
+    while data:  # a signal may cut a write short
+        data = data[os.write(1, data) :]
 
 
 class Attach(Task):

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 else:
     from frames import CHUNK, EXITED, FAILED, HEADER_BYTES, RESIZE, SIGNAL, STDERR, STDIN, STDOUT, frame
 if TYPE_CHECKING:
-    from infra.sandbox.inside.task import IN, OUT, Task, read, write
+    from infra.sandbox.inside.task import HELD, IN, OUT, Task, read, write
 else:
-    from task import IN, OUT, Task, read, write
+    from task import HELD, IN, OUT, Task, read, write
 
 
 class Execution(Task):
@@ -39,6 +39,7 @@ class Execution(Task):
         self._outputs: dict[int, int] = {}
         self._stdin = -1
         self._typed = b""
+        self._held = HELD
         self._over = False
         count = int(words[4])
         variables = dict(os.environb)
@@ -82,12 +83,7 @@ class Execution(Task):
             self._told(*got)
             self._type()
         for fd, kind in list(self._outputs.items()):
-            data = read(fd) if self.peer < 0 or len(self.outbox) < CHUNK else None
-            if data:
-                if self.peer >= 0:
-                    self.outbox += frame(kind, data)
-            elif data is not None:
-                self._close_output(fd)
+            self._pass_on(fd, kind)
         if self.code is not None and not self._outputs and not self._over:
             self._end(EXITED, str(self.code).encode())
         self.speak()
@@ -96,8 +92,7 @@ class Execution(Task):
         return None
 
     def wanted(self) -> dict[int, int]:
-        room = self.peer < 0 or len(self.outbox) < CHUNK
-        events = dict.fromkeys(self._outputs, IN if room else 0)
+        events = dict.fromkeys(self._outputs, IN if self._room() else 0)
         if self._typed:
             events[self._stdin] = events.get(self._stdin, 0) | OUT
         if self.peer >= 0:
@@ -121,6 +116,28 @@ class Execution(Task):
             try:
                 os.killpg(self._pid, int(payload))
             except OSError:
+                return
+
+    def _room(self) -> bool:
+        return self.peer < 0 or len(self.outbox) < CHUNK
+
+    def _pass_on(self, fd: int, kind: int) -> None:
+        """Pass on some of what is there; once the command has ended, what is in its terminal, and close that.
+
+        A terminal ends with the command that leads it, whoever else may hold it; a pipe ends with its last holder.
+        """
+        last = self._tty and self.code is not None
+        while self._room():
+            data = read(fd)
+            if data and self.peer >= 0:
+                self.outbox += frame(kind, data)
+            over = data == b""
+            if last:
+                self._held -= len(data or b"")
+                over = not data or self._held <= 0
+            if over:
+                self._close_output(fd)
+            if over or not last:
                 return
 
     def _type(self) -> None:
@@ -182,6 +199,7 @@ def spawn(
 
 def become(stdio: tuple[int, ...], *, controls: bool) -> None:
     """In a new process: a session of its own, its standard streams, and signals as a program expects them."""
+    _signal.set_wakeup_fd(-1)  # the attendant's own
     os.setsid()
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)

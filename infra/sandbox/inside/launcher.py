@@ -3,7 +3,8 @@
 argv: LIMITS EGRESS_PORT ATTENDANCE [COMMAND…]. LIMITS is `processes:file_bytes:data_bytes`, 0 = unlimited; EGRESS_PORT
 0 = no forwarder. ATTENDANCE: none, plain, stdin or tty; all but none start the attendant, the last two give COMMAND an
 input that the attendant holds. Without COMMAND it runs the agent in this very process, which saves a second
-interpreter start.
+interpreter start. With tty this process becomes the attendant and COMMAND is its child: the container lasts until what
+COMMAND printed is out of the terminal.
 The agent's packages are put on sys.path here, so no PYTHONPATH is left for the session's commands to inherit.
 """
 
@@ -14,6 +15,8 @@ import sys
 AGENT_PARENT = "/opt/onmemos"
 AGENT_PACKAGES = "/opt/onmemos/site-packages"
 COMMAND_NOT_FOUND = 127
+# What is sent to the container's first process is meant for the command, also where the first process is another.
+PASSED_ON = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM")
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +32,9 @@ def main(arguments: list[str]) -> int:
     _limit(resource.RLIMIT_NPROC, processes)
     if port and os.fork() == 0:
         _forward(port)
-    if attendance != "none":
+    if attendance == "tty":
+        _attend_terminal()
+    elif attendance != "none":
         _attend(attendance)
     if command:
         _default_signals()
@@ -78,53 +83,75 @@ def _forward(port: int) -> None:
 def _attend(attendance: str) -> None:
     """Start the attendant as nobody's child: the command must not find one that it did not start."""
     ours = theirs = -1
-    if attendance == "tty":
-        ours, theirs = os.openpty()
-    elif attendance == "stdin":
+    if attendance == "stdin":
         theirs, ours = os.pipe()
     between = os.fork()
     if between == 0:
         if os.fork() == 0:
             if theirs >= 0:
                 os.close(theirs)
-            _serve(ours, tty=attendance == "tty")
+            _serve(ours)
         os._exit(0)
     os.waitpid(between, 0)
-    if theirs < 0:
-        return
-    os.close(ours)
-    if attendance == "tty":
-        import fcntl
-        import termios
+    if theirs >= 0:
+        os.close(ours)
+        os.dup2(theirs, 0)
+        os.close(theirs)
 
-        os.setsid()
-        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-    for fd in (0, 1, 2) if attendance == "tty" else (0,):
+
+def _attend_terminal() -> None:
+    """Become the attendant of a child that leads a terminal; only the child returns."""
+    import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum
+    import fcntl
+    import termios
+
+    ours, theirs = os.openpty()
+    passed_on = tuple(getattr(_signal, f"SIG{name}") for name in PASSED_ON)
+    held = _signal.pthread_sigmask(_signal.SIG_BLOCK, passed_on)  # until there is somebody to pass them on to
+    command = os.fork()
+    if command:
+        os.close(theirs)
+        _serve(ours, command, passed_on)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+    os.close(ours)
+    os.setsid()
+    fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2):
         os.dup2(theirs, fd)
     os.close(theirs)
 
 
-def _serve(ours: int, *, tty: bool) -> None:
+def _serve(ours: int, command: int = 0, passed_on: tuple[int, ...] = ()) -> None:
+    """Be the attendant. `ours` is our end of the command's input, -1 = none; `command` is a child with a terminal."""
+    code = 1
     sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - as above
     try:
         import listening  # type: ignore[import-not-found]
 
         listener = listening.bind("/run/onmemos/attendant.sock")
-        with open("/proc/self/comm", "w") as name:  # noqa: PTH123
-            name.write("attendant")
+        _call_ourselves("attendant")
         if ours < 0:
             listening.wait(listener)
         import attendant  # type: ignore[import-not-found]
         import console  # type: ignore[import-not-found]
 
-        attendant.Attendant(listener, console.Console(ours, tty=tty) if ours >= 0 else None).serve()
+        held = console.Console(ours, command) if ours >= 0 else None
+        code = attendant.Attendant(listener, held).serve(passed_on)
     finally:
-        os._exit(1)
+        os._exit(code)
+
+
+def _call_ourselves(name: str) -> None:
+    try:
+        with open("/proc/self/comm", "w") as file:  # noqa: PTH123
+            file.write(name)
+    except OSError:
+        return  # gVisor's names cannot be changed
 
 
 def _default_signals() -> None:
     """Python ignores these two, and what is ignored stays so in the program that this one becomes."""
-    import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum
+    import _signal
 
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)

@@ -11,6 +11,7 @@ else:
     from frames import CHUNK, HEADER_BYTES, LARGEST_FRAME
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
+HELD = 1 << 18  # more than a terminal holds that was written and not read: Linux's 12 KiB, gVisor's 132 KiB
 GONE = (errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.EBADF)  # EIO: a terminal that nobody has open
 
 
@@ -73,7 +74,10 @@ class Task:
 
 
 def read(fd: int) -> bytes | None:
-    """None: nothing there yet; empty: nothing comes any more."""
+    """None: nothing there yet; empty: nothing comes any more.
+
+    A terminal's `None` counts: all that was written to it before has been read.
+    """
     try:
         return os.read(fd, CHUNK)
     except BlockingIOError:

@@ -4,6 +4,7 @@ import os
 import sys
 
 from .errors import SettingsError
+from .loading import UNUSED, without
 from .settings import Settings
 
 WRONG_SETTINGS = 2
@@ -15,6 +16,7 @@ def main() -> int:
     except SettingsError as exc:
         sys.stderr.write(f"agent: {exc}\n")
         return WRONG_SETTINGS
+    without(*UNUSED)
     from .server import run
 
     return run(settings)

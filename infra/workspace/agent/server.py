@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from . import logs
 from .app import App
@@ -50,10 +51,10 @@ def run(settings: Settings) -> int:
     return 0
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn that leaves the signals to us: its own handling would end the process by the signal, not by exit 0."""
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], object]) -> None:
+    def __init__(self, config: Config, on_listening: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_listening = on_listening
 
@@ -113,7 +114,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         boot_id = os.urandom(16).hex()
         conversations = Conversations(identity, boot_id, children)
         upkeep = Upkeep(verifier, identity, gate, freezer, settings.workdir, settings.awaits_files_s)
-        config = uvicorn.Config(
+        config = Config(
             App(boot_id, verifier, commands, conversations, upkeep, activity),
             loop="none",
             http="httptools",

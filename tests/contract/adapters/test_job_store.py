@@ -98,7 +98,7 @@ async def test_unfinished_jobs_are_found_of_a_session_and_of_all(store: JobStore
 
 
 async def test_a_sweep_goes_through_more_than_a_page(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.job_store.SWEEP_PAGE", 2)
+    monkeypatch.setattr("shared.collection.SWEEP_PAGE", 2)
     for number in range(5):
         await store.create(a_job(id=f"job-{number}"))
     assert sorted([job.id async for job in store.unfinished()]) == [f"job-{number}" for number in range(5)]

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from shared.callers import ApiKey, Scope
 from shared.errors import KeyNotFound
 from shared.key_store import FirestoreKeys, KeyStore
 from shared.keys import digest
-from shared.models import ApiKey, Scope
 from tests.fakes import START, MemoryKeys
 
 KEY = ApiKey(

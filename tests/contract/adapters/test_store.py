@@ -153,7 +153,7 @@ async def test_filters(store: Store, where: SessionFilter, found: list[str]) -> 
 
 
 async def test_sweeps_find_what_is_unfinished_and_what_is_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.store.SWEEP_PAGE", 2)
+    monkeypatch.setattr("shared.collection.SWEEP_PAGE", 2)
     for number in range(5):
         await store.create(a_session(id=f"ws-p{number}", state=State.PROVISIONING))
     await store.create(a_session(id="ws-d", state=State.DELETING))

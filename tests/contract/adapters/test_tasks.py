@@ -21,9 +21,10 @@ from starlette.routing import Route
 
 from infra.emulators.oidc import OidcTokens
 from infra.emulators.tasks import CloudTasks as Emulator
+from shared.cloud_tasks import CloudTasks, CloudTasksSettings
 from shared.errors import ProviderUnavailable, Unauthenticated
 from shared.identity import TaskIdentity
-from shared.tasks import HORIZON, CloudTasks, CloudTasksSettings
+from shared.tasks import HORIZON
 from tests.fakes import a_session
 
 ACCOUNT = "tasks@test.iam.gserviceaccount.com"

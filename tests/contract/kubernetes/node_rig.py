@@ -11,45 +11,60 @@ from typing import Any
 
 import pytest
 
-from infra.emulators.kubernetes.kinds import PODS, SERVICE_ACCOUNTS
 from infra.sandbox.runtime import open_runtime
 from infra.sandbox.spec import SandboxUnavailable
-from tests.contract.kubernetes.requests import Json, Namespace, a_pod, told
-from tests.contract.kubernetes_rig import Cluster, cluster
+from tests.contract.kubernetes.requests import SOON_S, Json, Namespace, a_pod, told, watched
+from tests.contract.kubernetes_rig import IMAGE, Cluster, cluster
 
-SOON_S = 15.0
+SHELL = IMAGE or "busybox"  # what has sh and python3
+WATCH_S = 20
 LASTING = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-AGENT_KEYS = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "' + "A" * 43 + '"}]}'
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`folder` holds buckets/, filestore/ and scratch/."""
-
     cluster: Cluster
-    folder: Path
+    state: Path
     namespace: Namespace
+
+    @property
+    def folder(self) -> Path:
+        """It holds buckets/, filestore/ and scratch/ of the emulator's node: other nodes cannot be looked into."""
+        if not self.cluster.is_emulated:
+            pytest.skip("the cluster is not the emulator's: its nodes' folders cannot be looked into")
+        return self.state
 
     async def run(self, name: str, script: str = LASTING, /, **spec: Any) -> Json:
         """A Pod whose one container runs `script`; fields of the container are given as `container`."""
-        container = {"name": "main", "image": "busybox", "command": ["sh", "-c", script], **spec.pop("container", {})}
-        body = a_pod(name, containers=[container], terminationGracePeriodSeconds=1, **spec)
-        return await self.namespace.create("pods", body)
+        container = {"name": "main", "image": SHELL, "command": ["sh", "-c", script], **spec.pop("container", {})}
+        return await self.start(name, containers=[container], terminationGracePeriodSeconds=1, **spec)
+
+    async def start(self, name: str, **spec: Any) -> Json:
+        return await self.namespace.create("pods", a_pod(name, schedulerName="default-scheduler", **spec))
 
     async def until(self, name: str, condition: Callable[[Json], object]) -> Json:
         """The Pod, once `condition` holds; a Pod that is gone is {}."""
-        objects = self.cluster.objects
-        watch = objects.watch(PODS)
-        if condition({}) and not any(p["metadata"]["name"] == name for p in objects.list(PODS, self.namespace.name)[0]):
-            return {}
         async with asyncio.timeout(SOON_S):
-            async for event in watch:
-                metadata = event.object["metadata"]
-                if (metadata["namespace"], metadata["name"]) == (self.namespace.name, name):
-                    pod = {} if event.type == "DELETED" else event.object
-                    if condition(pod):
-                        return pod
-        raise AssertionError
+            while True:
+                listed = await self.namespace.get("pods", fieldSelector=f"metadata.name={name}")
+                pod: Json = next(iter(listed["items"]), {})
+                if condition(pod):
+                    return pod
+                changed = await self._changed(name, condition, listed["metadata"]["resourceVersion"])
+                if changed is not None:
+                    return changed
+
+    async def _changed(self, name: str, condition: Callable[[Json], object], since: str) -> Json | None:
+        """What the Pod became; None: nothing that `condition` holds of, for a while."""
+        query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": since}
+        async with watched(self.cluster, self.namespace.path("pods"), WATCH_S, **query) as events:
+            async for event in events:
+                if event["type"] == "ERROR":
+                    return None
+                pod = {} if event["type"] == "DELETED" else event["object"]
+                if condition(pod):
+                    return pod
+        return None
 
     async def ready(self, name: str) -> Json:
         return await self.until(name, is_ready)
@@ -107,15 +122,6 @@ async def eventually(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(SOON_S):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-
-
-async def until_service_account(namespace: Namespace) -> None:
-    """As on a real cluster: a namespace takes no Pods before it has one."""
-    async with asyncio.timeout(SOON_S):
-        async for event in namespace.cluster.objects.watch(SERVICE_ACCOUNTS):
-            metadata = event.object["metadata"]
-            if (metadata["namespace"], metadata["name"]) == (namespace.name, "default"):
-                return
 
 
 @asynccontextmanager

@@ -1,9 +1,12 @@
 """What clients ask before anything else: version, health, groups, resources, schemas, tables, who they are."""
 
+import re
+
 import pytest
+import yaml
 from kubernetes.aio import client
 
-from tests.contract.kubernetes.requests import Namespace, a_pod, refused, told
+from tests.contract.kubernetes.requests import NOBODY, Json, Namespace, a_pod, refused, told
 from tests.contract.kubernetes_rig import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -14,7 +17,10 @@ AGGREGATED = {"Accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroup
 
 async def test_the_official_client_reads_all_of_it(cluster: Cluster) -> None:
     version = await client.VersionApi(cluster.api).get_code()
-    assert (version.major, version.minor) == ("1", "36")
+    if cluster.is_emulated:
+        assert (version.major, version.minor) == ("1", "36")
+    assert version.major == "1"
+    assert int(re.sub(r"\D", "", version.minor)) >= 30
     assert (await client.CoreApi(cluster.api).get_api_versions()).versions == ["v1"]
     groups = await client.ApisApi(cluster.api).get_api_versions()
     assert "networking.k8s.io" in {group.name for group in groups.groups}
@@ -28,7 +34,8 @@ async def test_the_official_client_reads_all_of_it(cluster: Cluster) -> None:
 async def test_the_official_client_works_with_objects(namespace: Namespace) -> None:
     core = client.CoreV1Api(namespace.cluster.api)
     container = client.V1Container(name="main", image="python:3.12")
-    pod = client.V1Pod(metadata=client.V1ObjectMeta(name="p"), spec=client.V1PodSpec(containers=[container]))
+    spec = client.V1PodSpec(containers=[container], scheduler_name=NOBODY)
+    pod = client.V1Pod(metadata=client.V1ObjectMeta(name="p"), spec=spec)
     made = await core.create_namespaced_pod(namespace.name, pod)
     assert made.status
     assert made.metadata
@@ -43,18 +50,18 @@ async def test_the_official_client_works_with_objects(namespace: Namespace) -> N
     assert gone.metadata.uid == made.metadata.uid
     secret = client.V1Secret(metadata=client.V1ObjectMeta(name="s"), string_data={"a": "b"})
     assert (await core.create_namespaced_secret(namespace.name, secret)).data == {"a": "Yg=="}
-    spec = client.V1NetworkPolicySpec(pod_selector=client.V1LabelSelector(), policy_types=["Ingress"])
-    policy = client.V1NetworkPolicy(metadata=client.V1ObjectMeta(name="deny"), spec=spec)
+    rules = client.V1NetworkPolicySpec(pod_selector=client.V1LabelSelector(), policy_types=["Ingress"])
+    policy = client.V1NetworkPolicy(metadata=client.V1ObjectMeta(name="deny"), spec=rules)
     await client.NetworkingV1Api(namespace.cluster.api).create_namespaced_network_policy(namespace.name, policy)
     await core.delete_namespace(namespace.name)
 
 
 async def test_health_and_version_are_public(cluster: Cluster) -> None:
-    for path in ("/healthz", "/livez", "/readyz"):
-        request = cluster.http.build_request("GET", path)
-        del request.headers["Authorization"]
-        answer = await cluster.http.send(request)
-        assert (answer.status_code, answer.text) == (200, "ok")
+    for path in ("/healthz", "/livez", "/readyz", "/version"):
+        answer = await cluster.anonymous.get(path)
+        if answer.status_code in (401, 403) and not cluster.is_emulated:
+            pytest.skip("the API server does not speak with who has no credentials")
+        assert (answer.status_code, answer.text == "ok") == (200, path != "/version")
 
 
 async def test_discovery_in_one_answer(cluster: Cluster) -> None:
@@ -68,20 +75,31 @@ async def test_discovery_in_one_answer(cluster: Cluster) -> None:
     assert {"networking.k8s.io", "authorization.k8s.io"} <= groups
 
 
+def referred(schemas: Json, schema: Json) -> Json:
+    """The schema that a property names; one with a default beside it names it in allOf."""
+    reference = schema.get("$ref") or schema["allOf"][0]["$ref"]
+    found: Json = schemas[reference.rpartition("/")[2]]
+    return found
+
+
 async def test_the_schemas_say_how_lists_merge(cluster: Cluster) -> None:
     root = told(await cluster.http.get("/openapi/v3"))["paths"]
     document = told(await cluster.http.get(root["api/v1"]["serverRelativeURL"]))
     parameters = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"]["parameters"]
     assert "fieldValidation" in {one["name"] for one in parameters}
     schemas = document["components"]["schemas"]
-    containers = schemas["io.k8s.api.v1.PodSpec"]["properties"]["containers"]
+    kinds = {
+        kind["kind"]: schema
+        for schema in schemas.values()
+        for kind in schema.get("x-kubernetes-group-version-kind", ())
+        if (kind["group"], kind["version"]) == ("", "v1")
+    }
+    containers = referred(schemas, kinds["Pod"]["properties"]["spec"])["properties"]["containers"]
     assert containers["x-kubernetes-list-map-keys"] == ["name"]
-    assert schemas["io.k8s.api.v1.Pod"]["x-kubernetes-group-version-kind"] == [
-        {"group": "", "kind": "Pod", "version": "v1"}
-    ]
-    assert "io.k8s.api.v1.NetworkPolicy" not in schemas
+    assert "NetworkPolicy" not in kinds
     assert told(await cluster.http.get("/openapi/v2"))["swagger"] == "2.0"
-    refused(await cluster.http.get("/openapi/v2", headers={"Accept": "application/x-protobuf"}), 406, "NotAcceptable")
+    answer = await cluster.http.get("/openapi/v2", headers={"Accept": "application/x-protobuf"})
+    assert answer.status_code == 406
 
 
 async def test_tables_have_the_columns_that_kubectl_prints(namespace: Namespace) -> None:
@@ -108,7 +126,8 @@ async def test_yaml_both_ways(namespace: Namespace) -> None:
         headers={"Content-Type": "application/yaml", "Accept": "application/yaml"},
     )
     assert answer.status_code == 201
-    assert "a: 'yes'" in answer.text
+    assert answer.headers["content-type"] == "application/yaml"
+    assert yaml.safe_load(answer.text)["data"] == {"a": "yes"}
 
 
 async def test_a_token_of_a_service_account_lets_in(namespace: Namespace) -> None:
@@ -116,11 +135,12 @@ async def test_a_token_of_a_service_account_lets_in(namespace: Namespace) -> Non
     path = namespace.path("serviceaccounts", "default/token")
     asked = told(await http.post(path, json={"spec": {"expirationSeconds": 600}}), 201)
     headers = {"Authorization": f"Bearer {asked['status']['token']}"}
-    review = await http.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json={}, headers=headers)
+    anonymous = namespace.cluster.anonymous
+    review = await anonymous.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json={}, headers=headers)
     user = told(review, 201)["status"]["userInfo"]
     assert user["username"] == f"system:serviceaccount:{namespace.name}:default"
     forged = {"Authorization": f"{headers['Authorization'][:-4]}AAAA"}
-    refused(await http.get("/api/v1/namespaces", headers=forged), 401, "Unauthorized")
+    refused(await anonymous.get("/api/v1/namespaces", headers=forged), 401, "Unauthorized")
     refused(await http.post(path, json={"spec": {"expirationSeconds": 60}}), 422, "Invalid")
 
 

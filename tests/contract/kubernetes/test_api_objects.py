@@ -1,8 +1,11 @@
 """Objects through the API: made, read, replaced, listed, deleted, with the words of the real server."""
 
+from uuid import uuid4
+
+import httpx
 import pytest
 
-from tests.contract.kubernetes.requests import Namespace, a_config_map, a_pod, refused, told
+from tests.contract.kubernetes.requests import Namespace, a_config_map, a_pod, a_secret, refused, soon, told
 from tests.contract.kubernetes_rig import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -77,12 +80,10 @@ async def test_a_dry_run_leaves_nothing_and_answers_as_if(namespace: Namespace) 
 
 async def test_lists_are_selected_by_labels(namespace: Namespace) -> None:
     for name, tier in (("a", "front"), ("b", "back"), ("c", "")):
-        body = a_config_map(name)
-        body["metadata"]["labels"] = {"tier": tier} if tier else {}
-        await namespace.create("configmaps", body)
+        await namespace.create("secrets", a_secret(name, **({"tier": tier} if tier else {})))
 
     async def names(selector: str) -> str:
-        found = await namespace.get("configmaps", labelSelector=selector)
+        found = await namespace.get("secrets", labelSelector=selector)
         return "".join(item["metadata"]["name"] for item in found["items"])
 
     assert await names("tier=front") == "a"
@@ -92,7 +93,7 @@ async def test_lists_are_selected_by_labels(namespace: Namespace) -> None:
     assert await names("tier") == "ab"
     assert await names("!tier") == "c"
     assert await names("tier,tier!=back") == "a"
-    answer = await namespace.cluster.http.get(namespace.path("configmaps"), params={"labelSelector": "a=(b"})
+    answer = await namespace.cluster.http.get(namespace.path("secrets"), params={"labelSelector": "a=(b"})
     refused(answer, 400, "BadRequest")
 
 
@@ -107,23 +108,22 @@ async def test_lists_are_selected_by_the_fields_that_a_kind_has(namespace: Names
 
 async def test_pages_show_one_state_whatever_happens_between(namespace: Namespace) -> None:
     for name in "abc":
-        await namespace.create("configmaps", a_config_map(name))
-    first = await namespace.get("configmaps", limit="2")
+        await namespace.create("secrets", a_secret(name))
+    first = await namespace.get("secrets", limit="2")
     assert first["metadata"]["remainingItemCount"] == 1
-    await namespace.create("configmaps", a_config_map("d"))
-    told(await namespace.delete("configmaps", "c"))
-    rest = await namespace.get("configmaps", limit="2", **{"continue": first["metadata"]["continue"]})
+    await namespace.create("secrets", a_secret("d"))
+    told(await namespace.delete("secrets", "c"))
+    rest = await namespace.get("secrets", limit="2", **{"continue": first["metadata"]["continue"]})
     assert [item["metadata"]["name"] for item in rest["items"]] == ["c"]
     assert rest["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
     assert "continue" not in rest["metadata"]
-    past = await namespace.get(
-        "configmaps", resourceVersionMatch="Exact", resourceVersion=str(first["metadata"]["resourceVersion"])
-    )
+    since = first["metadata"]["resourceVersion"]
+    past = await namespace.get("secrets", resourceVersionMatch="Exact", resourceVersion=since)
     assert [item["metadata"]["name"] for item in past["items"]] == ["a", "b", "c"]
 
 
 async def test_a_resource_version_of_the_future_is_waited_for_in_vain(namespace: Namespace) -> None:
-    answer = await namespace.cluster.http.get(namespace.path("pods"), params={"resourceVersion": "99999999"})
+    answer = await namespace.cluster.http.get(namespace.path("pods"), params={"resourceVersion": str(10**18)})
     assert "Too large resource version" in refused(answer, 504, "Timeout")["message"]
 
 
@@ -165,20 +165,20 @@ async def test_a_pod_on_a_node_has_its_grace(namespace: Namespace) -> None:
     assert marked["metadata"]["deletionTimestamp"]
     longer = told(await namespace.delete("pods", "pod", gracePeriodSeconds="60"))
     assert longer["metadata"]["deletionGracePeriodSeconds"] == 20
+    unheard = told(await namespace.delete("pods", "pod", {}, gracePeriodSeconds="5"))  # a body is heard alone
+    assert unheard["metadata"]["deletionGracePeriodSeconds"] == 20
     shorter = told(await namespace.delete("pods", "pod", {"gracePeriodSeconds": 5}))
     assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
-    told(await namespace.delete("pods", "pod", {"gracePeriodSeconds": 0}))
+    told(await namespace.delete("pods", "pod", gracePeriodSeconds="0"))
     refused(await namespace.delete("pods", "pod"), 404, "NotFound")
 
 
 async def test_a_collection_is_deleted_by_selector(namespace: Namespace) -> None:
     for name, keep in (("a", "no"), ("b", "yes")):
-        body = a_config_map(name)
-        body["metadata"]["labels"] = {"keep": keep}
-        await namespace.create("configmaps", body)
-    answer = await namespace.cluster.http.delete(namespace.path("configmaps"), params={"labelSelector": "keep=no"})
+        await namespace.create("secrets", a_secret(name, keep=keep))
+    answer = await namespace.delete("secrets", labelSelector="keep=no")
     assert [item["metadata"]["name"] for item in told(answer)["items"]] == ["a"]
-    assert len((await namespace.get("configmaps"))["items"]) == 1
+    assert len((await namespace.get("secrets"))["items"]) == 1
 
 
 async def test_the_status_is_a_resource_of_its_own(namespace: Namespace) -> None:
@@ -201,7 +201,11 @@ async def test_what_a_secret_is_told_in_plain_it_keeps_in_base64(namespace: Name
 
 
 async def test_a_namespace_that_is_being_deleted_takes_nothing_new(namespace: Namespace) -> None:
-    ended = told(await namespace.cluster.http.delete(f"/api/v1/namespaces/{namespace.name}"))
+    http, path = namespace.cluster.http, f"/api/v1/namespaces/{namespace.name}"
+    held = a_secret("held")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await namespace.create("secrets", held)  # no controller ends the namespace before this goes
+    ended = told(await http.delete(path))
     assert ended["status"]["phase"] == "Terminating"
     refusal = refused(await namespace.post("configmaps", a_config_map()), 403, "Forbidden")
     assert refusal["message"] == (
@@ -209,17 +213,26 @@ async def test_a_namespace_that_is_being_deleted_takes_nothing_new(namespace: Na
         "because it is being terminated"
     )
     assert refusal["details"]["causes"][0]["reason"] == "NamespaceTerminating"
-    path = f"/api/v1/namespaces/{namespace.name}"
-    final = {**ended, "spec": {"finalizers": []}}
-    told(await namespace.cluster.http.put(f"{path}/finalize", json=final))
-    refused(await namespace.cluster.http.get(path), 404, "NotFound")
+
+
+async def test_a_namespace_goes_with_its_last_finalizer(namespace: Namespace) -> None:
+    http, path = namespace.cluster.http, f"/api/v1/namespaces/{namespace.name}"
+    ended = told(await http.delete(path))
+    if not await namespace.cluster.has_controllers():
+        told(await http.put(f"{path}/finalize", json={**ended, "spec": {"finalizers": []}}))
+        refused(await http.get(path), 404, "NotFound")
+    else:
+        await soon(lambda: http.get(path), lambda answer: answer.status_code == httpx.codes.NOT_FOUND)
 
 
 async def test_some_namespaces_stay(cluster: Cluster) -> None:
-    refusal = refused(await cluster.http.delete("/api/v1/namespaces/default"), 403, "Forbidden")
-    assert refusal["message"] == 'namespaces "default" is forbidden: this namespace may not be deleted'
+    answer = await cluster.http.delete("/api/v1/namespaces/default", params={"dryRun": "All"})
+    assert refused(answer, 403, "Forbidden")["message"] == (
+        'namespaces "default" is forbidden: this namespace may not be deleted'
+    )
 
 
 async def test_a_namespace_is_needed(cluster: Cluster) -> None:
-    answer = await cluster.http.post("/api/v1/namespaces/nowhere/configmaps", json=a_config_map())
-    assert refused(answer, 404, "NotFound")["message"] == 'namespaces "nowhere" not found'
+    name = f"nowhere-{uuid4().hex[:8]}"
+    answer = await cluster.http.post(f"/api/v1/namespaces/{name}/configmaps", json=a_config_map())
+    assert refused(answer, 404, "NotFound")["message"] == f'namespaces "{name}" not found'

@@ -53,10 +53,8 @@ async def test_a_json_patch_is_done_whole_or_not_at_all(namespace: Namespace) ->
     await namespace.create("configmaps", a_config_map(a="1"))
     steps = [
         {"op": "test", "path": "/data/a", "value": "1"},
-        {"op": "copy", "from": "/data/a", "path": "/data/b~1c"},
         {"op": "replace", "path": "/data/a", "value": "2"},
     ]
-    del steps[1]
     patched = told(await namespace.patch("configmaps", "settings", steps, "json"))
     assert patched["data"] == {"a": "2"}
     answer = await namespace.patch("configmaps", "settings", steps, "json")

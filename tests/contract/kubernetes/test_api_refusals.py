@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.contract.kubernetes.requests import Json, Namespace, a_config_map, a_pod, refused, told
@@ -93,7 +92,7 @@ async def test_many_faults_are_told_at_once(namespace: Namespace) -> None:
     [
         ({"a b": "c"}, "name part must consist of alphanumeric characters"),
         ({"a": "b c"}, "a valid label must be an empty string or consist of"),
-        ({"a": "x" * 64}, "must be no more than 63 bytes"),
+        ({"a": "x" * 64}, "must be no more than 63 "),
         ({"Example.com/a": "b"}, f"prefix part {SUBDOMAIN}"),
         ({"/a": "b"}, "prefix part must be non-empty"),
     ],
@@ -152,7 +151,7 @@ async def test_a_network_policy_names_networks(namespace: Namespace, peer: Json,
         (
             "configmaps",
             {"kind": "Pod", "metadata": {"name": "c"}},
-            'Pod in version "v1" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown',
+            'Pod in version "v1" cannot be handled as a ConfigMap: ',
         ),
         (
             "configmaps",
@@ -177,9 +176,9 @@ async def test_unknown_fields_are_dropped_warned_of_or_refused(namespace: Namesp
     pod = with_container(colour="red")
     warned = await namespace.post("pods", pod, dryRun="All")
     assert "colour" not in told(warned, 201)["spec"]["containers"][0]
-    assert warned.headers["warning"] == '299 - "unknown field \\"spec.containers[0].colour\\""'
+    assert '299 - "unknown field \\"spec.containers[0].colour\\""' in warned.headers["warning"]
     silent = await namespace.post("pods", pod, dryRun="All", fieldValidation="Ignore")
-    assert "warning" not in silent.headers
+    assert "unknown field" not in silent.headers.get("warning", "")
     refusal = refused(await namespace.post("pods", pod, fieldValidation="Strict"), 400, "BadRequest")
     assert refusal["message"] == (
         'Pod in version "v1" cannot be handled as a Pod: strict decoding error: '
@@ -197,13 +196,25 @@ async def test_a_pods_spec_is_immutable_but_for_its_images(namespace: Namespace)
     assert "pod updates may not change fields other than `spec.containers[*].image`" in refusal["message"]
 
 
+async def default_classes(cluster: Cluster) -> set[str | None]:
+    """What a claim gets that names none."""
+    if cluster.is_emulated:
+        return {"standard"}
+    classes = told(await cluster.http.get("/apis/storage.k8s.io/v1/storageclasses"))["items"]
+    mark = "storageclass.kubernetes.io/is-default-class"
+    marked = [one for one in classes if (one["metadata"].get("annotations") or {}).get(mark) == "true"]
+    return {one["metadata"]["name"] for one in marked} or {None}
+
+
 async def test_a_claim_says_how_much_and_never_another(namespace: Namespace) -> None:
     body: Json = {"metadata": {"name": "c"}, "spec": {}}
     refusal = refused(await namespace.post("persistentvolumeclaims", body), 422, "Invalid")
     assert [cause["field"] for cause in refusal["details"]["causes"]] == ["spec.accessModes", "spec.resources[storage]"]
     body["spec"] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    made = await namespace.create("persistentvolumeclaims", body, dryRun="All")
+    assert made["spec"].get("storageClassName") in await default_classes(namespace.cluster)
+    body["spec"]["storageClassName"] = f"none-of-{namespace.name}"  # nobody has it, and nobody binds the claim
     made = await namespace.create("persistentvolumeclaims", body)
-    assert made["spec"]["storageClassName"] == "standard"
     made["spec"]["accessModes"] = ["ReadWriteMany"]
     refusal = refused(await namespace.put("persistentvolumeclaims", "c", made), 422, "Invalid")
     assert "spec is immutable after creation" in refusal["message"]
@@ -218,11 +229,19 @@ async def test_what_is_immutable_stays(namespace: Namespace) -> None:
     assert "type: Invalid value" in refused(answer, 422, "Invalid")["message"]
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}])
-async def test_nobody_comes_in_without_a_token(cluster: Cluster, headers: dict[str, str]) -> None:
-    request = cluster.http.build_request("GET", "/api/v1/namespaces")
-    request.headers = httpx.Headers({"Host": request.headers["Host"], **headers})
-    assert refused(await cluster.http.send(request), 401, "Unauthorized")["message"] == "Unauthorized"
+async def test_a_token_that_is_none_lets_nobody_in(cluster: Cluster) -> None:
+    wrong = {"Authorization": "Bearer wrong"}
+    answer = await cluster.anonymous.get("/api/v1/namespaces", headers=wrong)
+    assert refused(answer, 401, "Unauthorized")["message"] == "Unauthorized"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YTpi"}])
+async def test_nobody_sees_objects_without_a_token(cluster: Cluster, headers: dict[str, str]) -> None:
+    answer = await cluster.anonymous.get("/api/v1/namespaces", headers=headers)
+    if cluster.is_emulated or answer.status_code == 401:  # as GKE, which knows nobody but where health is asked for
+        refused(answer, 401, "Unauthorized")
+    else:
+        assert 'User "system:anonymous" cannot list' in refused(answer, 403, "Forbidden")["message"]
 
 
 async def test_what_is_not_served_is_refused_in_words(namespace: Namespace) -> None:

@@ -1,25 +1,24 @@
 """Pods that run: scheduled, started, watched, restarted, ended, as a real node does it."""
 
-import asyncio
+import ipaddress
 
+import httpx
 import pytest
 
-from infra.emulators.kubernetes.kinds import NAMESPACES
+from tests.contract.kubernetes.namespaces import give_account
 from tests.contract.kubernetes.node_rig import (
-    AGENT_KEYS,
     LASTING,
-    SOON_S,
+    SHELL,
     Node,
     container_of,
     eventually,
     is_ready,
     node,
     phase,
-    until_service_account,
     waiting,
 )
-from tests.contract.kubernetes.requests import Json, Namespace, a_pod, refused, told
-from tests.contract.kubernetes_rig import Cluster
+from tests.contract.kubernetes.requests import Json, Namespace, refused, soon, told
+from tests.contract.kubernetes_rig import AGENT_KEYS, IMAGE, Cluster, emulated
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -28,26 +27,28 @@ async def test_a_pod_runs_on_the_node_and_says_so(node: Node) -> None:
     await node.run("one")
     pod = await node.ready("one")
     status, main = pod["status"], container_of(pod)
-    assert pod["spec"]["nodeName"] == "onmemos-local"
+    assert pod["spec"]["nodeName"] in await node.cluster.ready_nodes()
     assert (status["phase"], main["ready"], main["started"], main["restartCount"]) == ("Running", True, True, 0)
-    assert status["podIP"].startswith("10.")
+    assert ipaddress.ip_address(status["podIP"]).is_private
     assert status["qosClass"] == "BestEffort"
     assert {one["type"]: one["status"] for one in status["conditions"]} == dict.fromkeys(
         ("PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"), "True"
     )
-    assert main["image"] == "docker.io/library/busybox:latest"
     await node.event("one", "Started")
     reasons = {reason for reason, _ in await node.events("one")}
-    assert reasons >= {"Scheduled", "Pulling", "Pulled", "Created", "Started"}
+    assert reasons >= {"Scheduled", "Pulled", "Created", "Started"}
+    if node.cluster.is_emulated:  # elsewhere the node may have the image
+        assert main["image"] == "docker.io/library/busybox:latest"
+        assert "Pulling" in reasons
     await node.delete("one")
 
 
 async def test_an_agent_is_ready_once_its_probe_says_so_and_reached_through_the_proxy(node: Node) -> None:
     env = [{"name": "WORKSPACE_ID", "value": "w"}, {"name": "ONMEMOS_TICKET_KEYS", "value": AGENT_KEYS}]
     probe = {"httpGet": {"path": "/health", "port": "http"}}
-    container = {"name": "agent", "image": "onmemos/agent", "env": env, "readinessProbe": probe}
+    container = {"name": "agent", "image": IMAGE or "onmemos/agent", "env": env, "readinessProbe": probe}
     container["ports"] = [{"name": "http", "containerPort": 8080}]
-    await node.namespace.create("pods", a_pod("agent", containers=[container]))
+    await node.start("agent", containers=[container])
     await node.ready("agent")
     answer = await node.cluster.http.get(f"{node.namespace.path('pods', 'agent:8080')}/proxy/health")
     assert told(answer)["status"] == "ok"
@@ -86,11 +87,14 @@ async def test_on_failure_success_is_the_end(node: Node) -> None:
     assert (pod["status"]["phase"], container_of(pod)["restartCount"]) == ("Succeeded", 1)
 
 
+NO_REGISTRY = emulated("no registry is asked for images that are not there")
+
+
 @pytest.mark.parametrize(
     ("image", "reason", "words"),
     [
-        ("x:missing", "ErrImagePull", "docker.io/library/x:missing: not found"),
-        ("invalid.local/x", "ErrImagePull", "dial tcp: lookup invalid.local: no such host"),
+        pytest.param("x:missing", "ErrImagePull", "docker.io/library/x:missing: not found", marks=NO_REGISTRY),
+        pytest.param("invalid.local/x", "ErrImagePull", "lookup invalid.local: no such host", marks=NO_REGISTRY),
         ("UPPER", "InvalidImageName", "repository name must be lowercase"),
     ],
 )
@@ -103,6 +107,7 @@ async def test_an_image_that_is_not_there_is_told(node: Node, image: str, reason
     await node.delete(name)
 
 
+@NO_REGISTRY
 async def test_what_is_not_pulled_is_tried_less_often(node: Node) -> None:
     await node.run("pull", container={"image": "x:missing"})
     pod = await node.until("pull", lambda pod: waiting(pod).get("reason") == "ImagePullBackOff")
@@ -135,11 +140,13 @@ async def test_a_pod_that_fits_nowhere_says_why(node: Node, spec: Json, message:
     pod = await node.until("big", lambda pod: (pod.get("status") or {}).get("conditions"))
     condition = pod["status"]["conditions"][0]
     assert (condition["type"], condition["status"], condition["reason"]) == ("PodScheduled", "False", "Unschedulable")
-    assert condition["message"] == message
-    assert await node.event("big", "FailedScheduling") == message
+    assert await node.event("big", "FailedScheduling") == condition["message"]
+    if node.cluster.is_emulated:  # elsewhere there are more nodes
+        assert condition["message"] == message
     await node.delete("big")
 
 
+@emulated("its node gets a label")
 async def test_what_waits_for_room_is_scheduled_when_there_is(node: Node) -> None:
     labels = {"metadata": {"labels": {"room": node.namespace.name}}}
     await node.run("later", nodeSelector={"room": node.namespace.name})
@@ -150,7 +157,7 @@ async def test_what_waits_for_room_is_scheduled_when_there_is(node: Node) -> Non
     await node.delete("later")
 
 
-async def test_deletion_gives_time_and_then_takes_it(node: Node) -> None:
+async def test_deletion_gives_time(node: Node) -> None:
     share = node.folder / "filestore/10.0.0.9" / node.namespace.name
     script = "trap 'echo bye > /data/said; exit 0' TERM; touch /data/up; while :; do sleep 0.05; done"
     volumes = [{"name": "share", "nfs": {"server": "10.0.0.9", "path": f"/{node.namespace.name}"}}]
@@ -159,6 +166,9 @@ async def test_deletion_gives_time_and_then_takes_it(node: Node) -> None:
     await eventually((share / "up").exists)
     await node.delete("kind", gracePeriodSeconds=10)
     assert (share / "said").read_text() == "bye\n"
+
+
+async def test_deletion_takes_the_time_when_it_is_over(node: Node) -> None:
     await node.run("deaf", "trap '' TERM; while :; do sleep 0.05; done")
     await node.ready("deaf")
     await node.delete("deaf", gracePeriodSeconds=1)
@@ -197,7 +207,7 @@ async def test_init_containers_run_in_order_and_before(node: Node) -> None:
     volumes = [{"name": "v", "emptyDir": {}}]
     mounts = [{"name": "v", "mountPath": "/v"}]
     inits = [
-        {"name": n, "image": "busybox", "command": ["sh", "-c", f"echo {n} >> /v/order"], "volumeMounts": mounts}
+        {"name": n, "image": SHELL, "command": ["sh", "-c", f"echo {n} >> /v/order"], "volumeMounts": mounts}
         for n in ("first", "second")
     ]
     spec: Json = {"initContainers": inits, "volumes": volumes, "restartPolicy": "Never"}
@@ -216,29 +226,25 @@ async def test_a_namespace_goes_with_all_that_is_in_it(node: Node) -> None:
     await node.run("one")
     await node.ready("one")
     await node.namespace.create("secrets", {"metadata": {"name": "s"}})
-    http = node.cluster.http
-    body = told(await http.delete(f"/api/v1/namespaces/{node.namespace.name}"))
+    http, path = node.cluster.http, f"/api/v1/namespaces/{node.namespace.name}"
+    body = told(await http.delete(path))
     assert body["status"]["phase"] == "Terminating"
     refused(await node.namespace.post("secrets", {"metadata": {"name": "late"}}), 403, "Forbidden")
-    async with asyncio.timeout(SOON_S):
-        async for event in node.cluster.objects.watch(NAMESPACES):
-            if event.type == "DELETED" and event.object["metadata"]["name"] == node.namespace.name:
-                break
+    await soon(lambda: http.get(path), lambda answer: answer.status_code == httpx.codes.NOT_FOUND)
     assert (await http.get(node.namespace.path("pods", "one"))).status_code == 404
 
 
 async def test_what_an_owner_had_goes_with_it(node: Node) -> None:
     owner = await node.namespace.create("configmaps", {"metadata": {"name": "owner"}})
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
-    body = a_pod("owned", terminationGracePeriodSeconds=1)
-    body["metadata"]["ownerReferences"] = [reference]
-    body["spec"]["containers"][0]["command"] = ["sh", "-c", LASTING]
-    await node.namespace.create("pods", body)
+    await node.run("owned")
+    told(await node.namespace.patch("pods", "owned", {"metadata": {"ownerReferences": [reference]}}))
     await node.ready("owned")
     told(await node.namespace.delete("configmaps", "owner"))
     await node.until("owned", lambda pod: not pod)
 
 
+@emulated("it is restarted")
 async def test_running_pods_are_back_after_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("restart")
 
@@ -247,7 +253,7 @@ async def test_running_pods_are_back_after_a_restart(tmp_path_factory: pytest.Te
 
     async with node(folder) as cluster:
         pods = await with_pods(cluster)
-        await until_service_account(pods.namespace)
+        await give_account(pods.namespace)
         await pods.run("lasting", "echo kept >> /v/file; " + LASTING,
                        container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]},
                        volumes=[{"name": "v", "emptyDir": {}}])  # fmt: skip

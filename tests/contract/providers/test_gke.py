@@ -19,7 +19,8 @@ from shared.providers.gke_cluster import NETWORK_POLICIES, PODS, SECRETS, VOLUME
 from shared.providers.gke_credentials import Kubeconfig
 from shared.providers.gke_manifests import namespace_name
 from tests.contract.cloud_run_rig import SocketRuntime
-from tests.contract.gke_rig import KUBECONFIG, GkeRig, gke
+from tests.contract.gke_rig import GkeRig, gke
+from tests.contract.kubernetes_rig import KUBECONFIG
 
 BUCKET = "bucket-1"
 ABSENT = "docker.io/onmemos/none:missing"
@@ -196,7 +197,7 @@ async def test_the_disk_of_a_long_lived_session_survives_its_stop_and_its_secret
     assert disk is not None
     assert again is not None
     assert disk["metadata"]["uid"] == again["metadata"]["uid"]
-    assert await secret(rig, session) == {"A": "2"}
+    assert (await secret(rig, session))["A"] == "2"
     await rig.provider.delete(session.id)
     assert rig.is_empty()
 

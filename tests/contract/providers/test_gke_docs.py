@@ -15,7 +15,8 @@ from shared.models import Resources
 from shared.providers.gke_claims import POOLS
 from shared.providers.gke_cluster import Cluster, Kind
 from shared.tickets import Tickets, new_private_key
-from tests.contract.gke_rig import KUBECONFIG, GkeRig, gke
+from tests.contract.gke_rig import GkeRig, gke
+from tests.contract.kubernetes_rig import KUBECONFIG
 from tests.fakes import Clock, a_session
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[3] / "docs" / "gke.md").read_text(), re.DOTALL)

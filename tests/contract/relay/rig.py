@@ -18,8 +18,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from functions.relay import app as relay_app
 from shared import wiring
+from shared.callers import ApiKey
 from shared.keys import Keys, digest
-from shared.models import ApiKey, Session
+from shared.models import Session
 from shared.passage import http_client
 from shared.ports import Ports
 from shared.providers.base import Condition, Health

@@ -62,6 +62,16 @@ class Lab:
         return Result(code, container.log_tail(), container)
 
 
+class Printed:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+    def add(self, stream: str, data: bytes) -> None:
+        self.kept[stream] += data
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what another process does: that raises no event here."""
     async with asyncio.timeout(5):

@@ -1,6 +1,7 @@
 """Commands, terminals and ports of a container, through its attendant."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from infra.sandbox.attendance import Exited, NotListening, NotStarted, Output, Typing, Unattended, Window, attach, dial
 from infra.sandbox.attendance import execute as run
 from infra.sandbox.spec import Attendance, Container, ContainerSpec, Limits, Mount
-from tests.contract.sandbox.conftest import MIB, Lab, until
+from tests.contract.sandbox.conftest import MIB, Lab, Printed, until
 
 SERVE = (
     "import socket; s = socket.create_server(('127.0.0.1', 8000)); open('/workspace/up', 'w').close()\n"
@@ -21,14 +22,7 @@ SERVE = (
 )
 
 
-class Printed:
-    """A sink that keeps everything."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {"stdout": b"", "stderr": b""}
-
-    def add(self, stream: str, data: bytes) -> None:
-        self.kept[stream] += data
+LINES = b"".join(b"%d\r\n" % n for n in range(1, 36_001))  # 241 kB; a terminal holds 12 kB that nobody has read
 
 
 async def start(lab: Lab, *command: str, attendance: Attendance = Attendance.PLAIN, **options: object) -> Container:
@@ -188,22 +182,84 @@ async def test_who_is_attached_types_at_the_commands_terminal(lab: Lab) -> None:
     container = await start(lab, "sh", attendance=Attendance.TTY, log=printed)
     async with asyncio.timeout(10), attach(container.attendant) as typing:
         await typing.resize(Window(50, 132))
-        await typing.write(b"stty size; tty\n")
-        while b"50 132\r\n/dev/pts/" not in printed.kept["stdout"]:  # noqa: ASYNC110 - bounded by the timeout
-            await asyncio.sleep(0.01)
-        await typing.write(b"exit 4\n")
-        assert await container.wait() == 4
-
-
-@pytest.mark.xfail(reason="the attendant ends with the command: its terminal's last words can be lost", strict=False)
-async def test_a_terminals_last_words_are_told(lab: Lab) -> None:
-    printed = Printed()
-    container = await start(lab, "sh", attendance=Attendance.TTY, log=printed)
-    async with asyncio.timeout(10), attach(container.attendant) as typing:
-        await typing.resize(Window(50, 132))
         await typing.write(b"stty size; tty; exit 4\n")
         assert await container.wait() == 4
     assert b"50 132\r\n/dev/pts/" in printed.kept["stdout"]
+
+
+async def at_terminal(lab: Lab, *command: str) -> tuple[int, bytes]:
+    """How a command ends that leads a terminal, and what is in its log then."""
+    printed = Printed()
+    container = await start(lab, *command, attendance=Attendance.TTY, log=printed)
+    async with asyncio.timeout(10):
+        code = await container.wait()
+    assert printed.kept["stderr"] == b""
+    return code, printed.kept["stdout"]
+
+
+async def test_a_terminals_last_words_are_told(lab: Lab) -> None:
+    for number in range(10):
+        assert await at_terminal(lab, "echo", str(number)) == (0, b"%d\r\n" % number)
+    for _ in range(3):
+        assert await at_terminal(lab, "seq", "36000") == (0, LINES)
+
+
+async def test_at_a_terminal_a_command_ends_as_it_does_elsewhere(lab: Lab) -> None:
+    assert await at_terminal(lab, "sh", "-c", "exit 7") == (7, b"")
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV):
+        said = await at_terminal(lab, "sh", "-c", f"echo up; kill -{number.value} $$")
+        assert said == (128 + number, b"up\r\n")
+    code, said_of_it = await at_terminal(lab, "nosuch")
+    assert (code, said_of_it) == (127, b"nosuch: No such file or directory\r\n")
+
+
+async def test_a_command_leads_its_terminal_and_is_nobodys_background(lab: Lab) -> None:
+    code, said = await at_terminal(lab, "ps", "-o", "pid=,pgid=,sid=,tpgid=,tty=,blocked=")
+    pid, pgid, sid, foreground, terminal, blocked = said.split()
+    assert (code, terminal) == (0, b"pts/0")
+    assert pid == pgid == sid == foreground
+    assert int(blocked, 16) == 0
+
+
+@pytest.mark.parametrize("left", ["sleep 60", "yes"])
+async def test_who_else_holds_the_terminal_does_not_delay_the_end(lab: Lab, left: str) -> None:
+    code, said = await at_terminal(lab, "sh", "-c", f"setsid {left} & echo last; exit 3")
+    assert code == 3
+    assert b"last\r\n" in said
+
+
+async def test_a_stop_is_told_to_a_command_with_a_terminal(lab: Lab) -> None:
+    printed = Printed()
+    script = "trap 'seq 36000; exit 3' TERM; touch ready; while :; do sleep 0.02; done"
+    container = await start(lab, "sh", "-c", script, attendance=Attendance.TTY, log=printed)
+    await until((lab.state / container.name / "workspace/ready").exists)
+    await container.stop(grace_s=10)
+    assert await container.wait() == 3
+    assert printed.kept["stdout"] == LINES
+
+
+async def test_a_command_with_a_terminal_that_does_not_obey_is_killed(lab: Lab) -> None:
+    script = "trap '' TERM HUP; touch ready; while :; do sleep 0.02; done"
+    container = await start(lab, "sh", "-c", script, attendance=Attendance.TTY)
+    await until((lab.state / container.name / "workspace/ready").exists)
+    await container.stop(grace_s=0.1)
+    assert await container.wait() == 137
+
+
+async def test_a_command_with_a_terminal_is_stopped_while_it_starts(lab: Lab) -> None:
+    for _ in range(5):
+        container = await start(lab, "sleep", "60", attendance=Attendance.TTY)
+        await container.stop(grace_s=10)
+        assert await container.wait() == 143
+
+
+async def test_a_terminal_ends_with_the_command_it_was_opened_for(container: Container) -> None:
+    window = Window(24, 80)
+    assert await outcome(container, "seq", "36000", terminal=window) == (0, LINES, b"")
+    for left in ("sleep 60", "yes"):
+        code, said, _ = await outcome(container, "sh", "-c", f"setsid {left} & echo last; exit 3", terminal=window)
+        assert code == 3
+        assert b"last\r\n" in said
 
 
 async def test_a_mount_takes_the_place_of_the_workspace(lab: Lab, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra.sandbox import gvisor
-from infra.sandbox.spec import Limits, Mount
-from tests.contract.sandbox.conftest import MIB, Lab, opened
+from infra.sandbox.attendance import Exited, Output, Window, execute
+from infra.sandbox.spec import Attendance, ContainerSpec, Limits, Mount
+from tests.contract.sandbox.conftest import MIB, Lab, Printed, opened, until
 
 
 @pytest.fixture
@@ -49,6 +51,39 @@ async def test_its_socket_is_reached_and_it_stops(gvisor_lab: Lab) -> None:
     await container.stop(grace_s=0.2)
     assert await container.wait() in (137, 143)
     assert not list(gvisor_lab.sockets.glob("c-*"))
+
+
+async def test_a_stop_is_told_to_its_command(gvisor_lab: Lab) -> None:
+    container = await gvisor_lab.start(
+        "trap 'echo bye; exit 3' TERM; touch up; while :; do sleep 0.05; done", name="one"
+    )
+    await until((gvisor_lab.state / "one/workspace/up").exists)
+    await container.stop(grace_s=10)
+    assert (await container.wait(), container.log_tail()) == (3, "bye\n")
+    container = await gvisor_lab.start("sleep 60")
+    await container.stop(grace_s=10)
+    assert await container.wait() == 143
+
+
+async def test_its_terminals_end_with_their_commands(gvisor_lab: Lab) -> None:
+    for script, code, said in (
+        ("seq 9000 10999; exit 3", 3, b"10999\r\n"),
+        ("setsid sleep 60 & tty", 0, b"/dev/pts/0\r\n"),
+    ):
+        printed = Printed()
+        spec = ContainerSpec(
+            "one", "", command=("sh", "-c", script), attendance=Attendance.TTY, egress=False, log=printed
+        )
+        container = await gvisor_lab.runtime.start(spec)
+        assert await container.wait() == code
+        assert printed.kept["stdout"].endswith(said)
+    container = await gvisor_lab.runtime.start(replace(spec, command=("sleep", "60")))
+    async with asyncio.timeout(10):
+        async with execute(
+            container.attendant, ["sh", "-c", "setsid sleep 60 & tty; exit 5"], terminal=Window(24, 80)
+        ) as command:
+            assert await command.next() == Output(1, b"/dev/pts/1\r\n")
+            assert await command.next() == Exited(5)
 
 
 async def test_it_gets_out_through_the_proxy_only(gvisor_lab: Lab) -> None:

@@ -200,3 +200,11 @@ async def test_a_template_has_a_network_policy_for_all_its_sandboxes(rig: Rig) -
     spec = {**template["spec"], "networkPolicyManagement": "Unmanaged"}
     await rig.objects.update(rig.kind("sandboxtemplates"), {**template, "metadata": _bare(template), "spec": spec})
     await rig.until(lambda: not rig.all(NETWORK_POLICIES))
+
+
+async def test_what_another_kind_of_the_group_owns_is_no_concern_of_the_controllers(rig: Rig) -> None:
+    stranger = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Stranger", "name": "s", "uid": "u", "controller": True}
+    metadata = {"name": "other", "namespace": "n", "ownerReferences": [stranger]}
+    await rig.objects.create(PODS, {"metadata": metadata, "spec": {"containers": []}})
+    await rig.make("sandboxes", "a", **TEMPLATE)
+    await rig.until(lambda: len(rig.all(PODS)) == 2)

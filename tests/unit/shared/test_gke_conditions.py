@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import CoreV1Event, V1Pod
 
-from shared.providers.base import Health
+from shared.providers.base import Condition, Health
 from shared.providers.gke_conditions import MOUNT_S, SCALE_UP_S, Outlook, condition, outlook
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no cpu"}
@@ -134,3 +134,16 @@ def test_an_evicted_pod_has_failed_with_the_nodes_words_and_nobody_starts_it_aga
     found = a_pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
     assert failed(outlook(found, ())) == "Evicted: The node was low on resource: memory."
     assert condition(found).health is Health.GONE
+
+
+def test_why_no_node_is_added_is_said_and_waited_for() -> None:
+    pod = a_pod(phase="Pending", conditions=[UNSCHEDULABLE])
+    first = event("FailedScaleUp", "Node scale up failed: GCE out of resources")
+    found = outlook(pod, [first, event("FailedScaleUp", "Node scale up failed: quota 'CPUS' exceeded")])
+    assert found == Outlook(
+        Condition(
+            Health.STARTING,
+            "Unschedulable: 0/3 nodes: no cpu; FailedScaleUp: Node scale up failed: quota 'CPUS' exceeded",
+        ),
+        SCALE_UP_S,
+    )

@@ -12,10 +12,10 @@ from starlette.requests import Request
 
 from shared import errors
 from shared.answers import position
+from shared.callers import ApiKey, Scope
 from shared.http import Access, Call, Route, serve
 from shared.key_schema import CreateKey
 from shared.keys import Keys, digest
-from shared.models import ApiKey, Scope
 from shared.schemas import CreateSession, ExecuteCommand, ListQuery, RunPython, UpdateSession, WaitQuery
 from shared.wiring import Services
 from tests.fakes import START, Clock, MemoryKeys

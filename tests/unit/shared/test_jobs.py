@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.answers import job_json
+from shared.callers import Caller
 from shared.errors import (
     IdempotencyConflict,
     InvalidRequest,
@@ -27,7 +28,7 @@ from shared.job_life import CLAIM_LASTS, START_DEADLINE, JobLife
 from shared.job_models import Job, JobOutput, JobSpec, JobState
 from shared.job_runs import Progress
 from shared.jobs import MAX_UNFINISHED, Jobs
-from shared.models import Caller, ProviderName, Resources, Session, State, Storage
+from shared.models import ProviderName, Resources, Session, State, Storage
 from shared.names import bucket_name
 from shared.ports import JobPorts
 from shared.reconcile import Deed, Reconciler

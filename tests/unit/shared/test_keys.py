@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from shared.callers import Caller, Scope
 from shared.errors import Forbidden, InvalidRequest, KeyNotFound, SessionNotFound, Unauthenticated
 from shared.keys import CACHED_S, Keys, NewKey
-from shared.models import Caller, Scope, SessionFilter
+from shared.models import SessionFilter
 from tests.fakes import Clock, MemoryKeys
 from tests.unit.shared.test_sessions import SPEC, House
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from shared.callers import Caller
 from shared.errors import ProviderUnavailable, SessionNotFound
-from shared.models import Caller, Session, State
+from shared.models import Session, State
 from shared.sessions import Changes
 from shared.steps import ASKED_AGAIN
 from tests.unit.shared.test_sessions import ME, SPEC, House
@@ -142,5 +143,20 @@ async def test_without_an_idle_timeout_nobody_asks(house: House) -> None:
     session = await house.running()
     house.agents.idle[session.id] = 10_000
     house.clock.advance(minutes=30)
+    await house.steps.expire(session.id, session.expiry_generation)
+    assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
+
+
+async def test_a_session_that_is_extended_while_its_idleness_is_looked_at_lives_on(house: House) -> None:
+    session = await house.running(IDLE)
+    house.clock.advance(minutes=10)
+    look = house.agents.idle_s
+
+    async def slow_look(session: Session) -> float:
+        house.agents.idle_s = look  # type: ignore[method-assign]
+        await extended(house, session, 90)
+        return 600.0
+
+    house.agents.idle_s = slow_look  # type: ignore[method-assign]
     await house.steps.expire(session.id, session.expiry_generation)
     assert (await house.sessions.get(ME, session.id)).state is State.RUNNING

@@ -13,6 +13,7 @@ from shared.errors import (
     WorkspaceLost,
 )
 from shared.models import Command, ProviderName, Resources, Session, State
+from shared.providers.base import Workspace
 from shared.reconcile import Deed, Reconciler
 from shared.turns import TURN_DEADLINE
 from tests.fakes import MemoryProvider
@@ -130,7 +131,7 @@ async def test_the_reconciler_removes_a_workspace_that_its_session_left(house: H
     with pytest.raises(ProviderUnavailable):
         await house.moving.step(session.id, (await house.store.get(session.id)).turn)
     (action,) = [action async for action in Reconciler(house.ports).run()]
-    assert (action.deed, action.reason) == (Deed.DELETE_WORKSPACE, "its session moved to gke")
+    assert (action.deed, action.reason) == (Deed.DELETE_WORKSPACE, "its session is on gke")
     assert not house.provider.made
 
 
@@ -193,3 +194,67 @@ async def test_commands_wait_while_a_session_moves(house: House) -> None:
     assert (await house.sessions.execute(ME, session.id, Command("pwd"))).returncode == 0
     assert house.agents.ran == [(session.id, Command("pwd"))]
     assert (await house.sessions.get(ME, session.id)).provider is GKE
+
+
+async def test_a_delivery_that_fails_leaves_alone_what_another_one_has_moved(house: House, gke: MemoryProvider) -> None:
+    session = await at_work(house)
+    await house.sessions.move(ME, session.id, GKE)
+    turn = (await house.store.get(session.id)).turn
+    create = gke.create
+
+    async def late(session: Session, env: dict[str, str], bucket: str) -> Workspace:
+        gke.create = create  # type: ignore[method-assign]
+        await house.moving.step(session.id, turn)
+        raise ProvisioningFailed("it is there already")
+
+    gke.create = late  # type: ignore[method-assign]
+    await house.moving.step(session.id, turn)
+    there = await house.sessions.get(ME, session.id)
+    assert (there.provider, there.state) == (GKE, State.RUNNING)
+    assert there.url is not None
+    assert house.agents.folders[there.url] == FILES
+    assert (list(house.provider.made), list(gke.made)) == ([], [session.id])
+
+
+async def test_what_did_not_start_is_removed_by_the_next_delivery_if_it_must_be(
+    house: House, gke: MemoryProvider
+) -> None:
+    session = await at_work(house)
+    await house.sessions.move(ME, session.id, GKE)
+    turn = (await house.store.get(session.id)).turn
+    house.agents.restore_fault = WorkspaceExhausted("no space left")
+    gke.delete_fault = ProviderUnavailable("Kubernetes is away")
+    with pytest.raises(ProviderUnavailable):
+        await house.moving.step(session.id, turn)
+    assert (await house.sessions.execute(ME, session.id, Command("pwd"))).returncode == 0, "it goes on meanwhile"
+    await house.moving.step(session.id, turn)
+    still = await house.store.get(session.id)
+    assert (still.provider, still.state, still.leaving) == (CLOUD_RUN, State.RUNNING, None)
+    assert not gke.made
+
+
+async def test_what_was_left_behind_is_removed_before_the_session_moves_there_again(house: House) -> None:
+    session = await at_work(house)
+    await house.sessions.move(ME, session.id, GKE)
+    house.provider.delete_fault = ProviderUnavailable("Cloud Run is away")
+    with pytest.raises(ProviderUnavailable):
+        await house.deliver()
+    house.tasks.queued.clear()
+    seen = []
+
+    async def see(session: Session) -> None:
+        seen.append("made")
+
+    delete = house.provider.delete
+
+    async def deleted(session_id: str) -> None:
+        seen.append("deleted")
+        await delete(session_id)
+
+    house.provider.on_create = see
+    house.provider.delete = deleted  # type: ignore[method-assign]
+    await house.sessions.move(ME, session.id, CLOUD_RUN)
+    await house.deliver()
+    back = await house.store.get(session.id)
+    assert (back.provider, back.state, back.leaving) == (CLOUD_RUN, State.RUNNING, None)
+    assert seen == ["deleted", "made"]

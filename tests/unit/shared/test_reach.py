@@ -5,8 +5,9 @@ from dataclasses import replace
 import jwt
 import pytest
 
+from shared.callers import Caller
 from shared.errors import InvalidRequest, SessionFailed, SessionNotFound, SessionNotReady, Unauthenticated
-from shared.models import Caller, ProviderName, Resources, SessionFilter, State
+from shared.models import ProviderName, Resources, SessionFilter, State
 from shared.prices import INSTANCE_SHARE, cost_per_hour
 from shared.providers.base import Access
 from shared.sessions import Sessions

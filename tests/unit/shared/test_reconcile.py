@@ -1,10 +1,12 @@
 """What crashes leave behind is found and put right; what is not ours, or is well, is left alone."""
 
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 
-from shared.models import Idempotency, State
+from shared.errors import ProviderUnavailable
+from shared.models import Idempotency, ProviderName, Session, State
 from shared.reconcile import Deed, Reconciler
 from tests.fakes import a_session
 from tests.unit.shared.test_sessions import ME, SPEC, House
@@ -77,3 +79,52 @@ async def test_old_idempotency_keys_are_forgotten(house: House) -> None:
     assert house.store.records
     await reconcile(house)
     assert not house.store.records
+
+
+async def test_a_step_that_is_there_is_not_enqueued_again(house: House) -> None:
+    """It runs, or is tried again: a second one would carry the same gigabytes at the same time."""
+    await house.sessions.create(ME, SPEC)
+    house.clock.advance(minutes=3)
+    assert await reconcile(house) == []
+
+
+async def test_a_session_that_never_started_is_also_looked_at_for_idleness(house: House) -> None:
+    session = await house.sessions.create(ME, replace(SPEC, idle_timeout_minutes=10))
+    house.tasks.queued.clear()
+    house.tasks.used.clear()
+    house.clock.advance(minutes=3)
+    assert await reconcile(house) == [(Deed.PROVISION, session.id)]
+    await house.deliver()
+    house.agents.idle[session.id] = 600.0
+    house.clock.advance(minutes=7)
+    await house.deliver()
+    await house.deliver()
+    assert not house.store.documents
+
+
+async def test_a_provider_that_is_away_keeps_nothing_else_from_being_put_right(house: House) -> None:
+    ghost = a_session(id="ws-ghost-user-1700000000")
+    house.provider.made[ghost.id] = {}
+    house.buckets.made.add(ghost.id)
+    house.provider.delete_fault = ProviderUnavailable("Cloud Run is away")
+    with pytest.raises(ProviderUnavailable, match="Cloud Run is away"):
+        await reconcile(house)
+    assert not house.buckets.made
+
+
+async def test_a_workspace_whose_session_comes_back_to_it_meanwhile_is_left_alone(house: House) -> None:
+    session = await house.running()
+    away = await house.store.update(replace(session, provider=ProviderName.GKE))
+    async with aclosing(Reconciler(house.ports).run(dry_run=True)) as actions:
+        assert [action.deed async for action in actions] == [Deed.DELETE_WORKSPACE]
+    get_many = house.store.get_many
+
+    async def then_back(session_ids: list[str]) -> dict[str, Session]:
+        found = await get_many(session_ids)
+        house.store.get_many = get_many  # type: ignore[method-assign]
+        await house.store.update(replace(away, target=ProviderName.CLOUD_RUN))
+        return found
+
+    house.store.get_many = then_back  # type: ignore[method-assign]
+    await reconcile(house)
+    assert list(house.provider.made) == [session.id]

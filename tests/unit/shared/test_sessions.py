@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.callers import Caller
 from shared.errors import (
     IdempotencyConflict,
     InvalidRequest,
@@ -18,10 +19,10 @@ from shared.errors import (
     SessionNotReady,
     WorkspaceUnreachable,
 )
-from shared.models import Caller, Command, Session, SessionFilter, SessionSpec, State
+from shared.models import Command, Session, SessionFilter, SessionSpec, State
 from shared.moving import Moving
 from shared.ports import Ports
-from shared.providers.base import Condition, Health
+from shared.providers.base import Condition, Health, Workspace
 from shared.sessions import Sessions
 from shared.steps import Steps
 from shared.suspension import Suspension
@@ -493,3 +494,51 @@ async def test_a_silent_workspace_that_nobody_can_look_at_is_not_reported_runnin
     seen = await house.sessions.get(ME, session.id)
     assert seen.state is State.PROVISIONING
     assert "Cloud Run is away" in seen.details["notice"]
+
+
+async def test_a_delivery_that_fails_leaves_alone_what_another_one_has_started(house: House) -> None:
+    session = await house.sessions.create(ME, SPEC)
+    create = house.provider.create
+
+    async def late(session: Session, env: dict[str, str], bucket: str) -> Workspace:
+        house.provider.create = create  # type: ignore[method-assign]
+        await house.steps.provision(session.id)
+        raise ProvisioningFailed("it is there already")
+
+    house.provider.create = late  # type: ignore[method-assign]
+    await house.steps.provision(session.id)
+    assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
+    assert list(house.provider.made) == [session.id]
+    assert house.buckets.made == {session.id}
+
+
+async def test_a_session_that_was_given_up_is_not_started_again_after_a_crash(house: House) -> None:
+    session = await house.sessions.create(ME, SPEC)
+    house.provider.fault = ProvisioningFailed("no such image")
+    house.provider.delete_fault = ProviderUnavailable("Cloud Run is away")
+    with pytest.raises(ProviderUnavailable):
+        await house.steps.provision(session.id)
+    await house.steps.provision(session.id)
+    failed = await house.sessions.get(ME, session.id)
+    assert (failed.state, failed.error) == (State.FAILED, "no such image")
+    assert not house.provider.made
+
+
+async def test_sessions_of_a_provider_that_was_taken_away_are_still_shown(house: House) -> None:
+    session = await house.running()
+    del house.ports.providers[session.provider]  # type: ignore[attr-defined]
+    house.agents.silent.add(session.id)
+    page = await house.sessions.list(ME, SessionFilter(), 10, None)
+    assert page.sessions[0].details["notice"].endswith("this deployment does not offer cloud_run any more")
+
+
+async def test_a_session_that_goes_while_it_is_listed_is_left_out(house: House) -> None:
+    session = await house.running()
+    house.agents.silent.add(session.id)
+
+    async def gone(session_id: str) -> Condition:
+        await house.store.delete(session_id)
+        return Condition(Health.GONE, "its service does not exist")
+
+    house.provider.inspect = gone  # type: ignore[method-assign]
+    assert (await house.sessions.list(ME, SessionFilter(), 10, None)).sessions == ()

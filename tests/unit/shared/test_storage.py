@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from shared import names
+from shared.callers import Caller
 from shared.errors import Forbidden, InvalidRequest, ProvisioningFailed
-from shared.models import Caller, Filestore, Session, SessionSpec, State, Storage
+from shared.models import Filestore, Session, SessionSpec, State, Storage
 from shared.reconcile import Deed, Reconciler
 from tests.unit.shared.test_sessions import ME, SPEC, House
 

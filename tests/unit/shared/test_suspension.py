@@ -1,12 +1,14 @@
 """Suspending and resuming over fakes: what survives, what a crash or a fault leaves, and when time runs."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from shared.answers import session_json
+from shared.callers import Caller
 from shared.errors import (
     ProviderUnavailable,
     ProvisioningFailed,
@@ -16,8 +18,8 @@ from shared.errors import (
     WorkspaceExhausted,
     WorkspaceLost,
 )
-from shared.models import NEVER, Caller, Command, Session, State
-from shared.providers.base import Condition, Health
+from shared.models import NEVER, Command, Session, State
+from shared.providers.base import Condition, Health, Workspace
 from shared.reconcile import Deed, Reconciler
 from shared.sessions import Changes
 from shared.turns import TURN_DEADLINE
@@ -364,3 +366,137 @@ async def test_what_its_platform_stopped_is_lost_where_it_keeps_no_files(house: 
     house.provider.conditions[session.id] = Condition(Health.STOPPED, "stopped by hand")
     seen = await house.sessions.get(ME, session.id)
     assert (seen.state, seen.error) == (State.FAILED, "the workspace was lost: stopped by hand")
+
+
+async def test_the_ttl_stands_still_from_the_call_on(house: House) -> None:
+    """Whoever suspends a session because its time is almost up must not lose it while its files are saved."""
+    session = await at_work(house)
+    house.clock.advance(minutes=59)
+    await house.sessions.suspend(ME, session.id)
+    house.clock.advance(minutes=5)
+    assert (await house.sessions.get(ME, session.id)).state is State.SUSPENDING
+    await house.steps.expire(session.id, session.expiry_generation)
+    assert [action async for action in Reconciler(house.ports).run()] == []
+    await house.deliver()
+    asleep = await house.store.get(session.id)
+    assert (asleep.state, asleep.ttl_left) == (State.SUSPENDED, timedelta(minutes=1))
+
+
+async def test_a_session_that_is_not_suspended_has_the_time_that_it_had(house: House) -> None:
+    session = await at_work(house)
+    house.clock.advance(minutes=50)
+    await house.sessions.suspend(ME, session.id)
+    house.agents.archive_fault = WorkspaceLost("broke off")
+    house.clock.advance(seconds=TURN_DEADLINE.total_seconds())
+    await house.deliver()
+    still = await house.store.get(session.id)
+    assert (still.state, still.expires_at) == (State.RUNNING, house.clock() + timedelta(minutes=10))
+    house.clock.advance(minutes=10)
+    await house.deliver()
+    await house.deliver()
+    assert house.is_empty()
+
+
+@pytest.mark.parametrize("silence", [WorkspaceLost("its proxy answered 404"), ProviderUnavailable("no token")])
+async def test_a_crash_after_the_stop_is_gone_on_with_where_files_are_kept(house: House, silence: Exception) -> None:
+    """Nobody is there to stand still any more, and whatever stands before it says that in its own way."""
+    house.provider.keeps = True
+    session = await at_work(house)
+    await house.sessions.suspend(ME, session.id)
+    house.tasks.queued.clear()
+    await house.provider.stop(session.id)
+
+    async def refuse(session: Session, lease_s: float) -> int:
+        raise silence
+
+    house.agents.freeze = refuse  # type: ignore[method-assign]
+    await house.suspension.step(session.id, (await house.store.get(session.id)).turn)
+    asleep = await house.store.get(session.id)
+    assert (asleep.state, asleep.details["notice"]) == (State.SUSPENDED, "suspended: what ran in it ended")
+
+
+async def test_two_deliveries_that_save_at_once_do_not_spoil_each_others_files(house: House) -> None:
+    session = await at_work(house)
+    await house.sessions.suspend(ME, session.id)
+    turn = (await house.store.get(session.id)).turn
+    plain = house.agents.archive
+
+    async def archive(session: Session) -> AsyncIterator[bytes]:
+        """In the middle of it, the other delivery comes and goes."""
+        house.agents.archive = plain  # type: ignore[method-assign]
+        await house.suspension.step(session.id, turn)
+        yield b"the same files, put together in another order"
+
+    house.agents.archive = archive  # type: ignore[method-assign]
+    await house.suspension.step(session.id, turn)
+    asleep = await house.store.get(session.id)
+    assert asleep.state is State.SUSPENDED
+    assert list(house.buckets.objects.values()) == [FILES]
+    house.tasks.queued.clear()
+    awake = await resumed(house, asleep)
+    assert awake.url is not None
+    assert house.agents.folders[awake.url] == FILES
+    assert not house.buckets.objects
+
+
+async def test_a_session_whose_bucket_is_refused_goes_on_running_at_once(house: House) -> None:
+    session = await at_work(house)
+    await house.sessions.suspend(ME, session.id)
+    house.buckets.fault = ProvisioningFailed("Cloud Storage refused the bucket")
+    await house.deliver()
+    still = await house.store.get(session.id)
+    assert (still.state, still.details["notice"]) == (
+        State.RUNNING,
+        "not suspended: Cloud Storage refused the bucket",
+    )
+    assert not house.agents.frozen
+
+
+async def test_what_let_it_run_on_and_crashed_is_gone_on_with(house: House) -> None:
+    session = await at_work(house)
+    await house.sessions.suspend(ME, session.id)
+    turn = (await house.store.get(session.id)).turn
+    house.agents.archive_fault = WorkspaceLost("broke off")
+    house.clock.advance(seconds=TURN_DEADLINE.total_seconds())
+    thaw = house.agents.thaw
+
+    async def crash(session: Session) -> None:
+        raise RuntimeError("the process ended here")
+
+    house.agents.thaw = crash  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        await house.suspension.step(session.id, turn)
+    house.agents.thaw = thaw  # type: ignore[method-assign]
+    await house.suspension.step(session.id, turn)
+    assert (await house.store.get(session.id)).state is State.RUNNING
+    assert not house.agents.frozen
+
+
+async def test_a_delivery_that_fails_leaves_alone_what_another_one_has_resumed(house: House) -> None:
+    session = await at_work(house)
+    asleep = await suspended(house, session)
+    forget_work_folder(house, session)
+    await house.sessions.resume(ME, asleep.id)
+    house.tasks.queued.clear()
+    create = house.provider.create
+
+    async def late(session: Session, env: dict[str, str], bucket: str) -> Workspace:
+        house.provider.create = create  # type: ignore[method-assign]
+        await house.steps.provision(session.id)
+        raise ProvisioningFailed("it is there already")
+
+    house.provider.create = late  # type: ignore[method-assign]
+    await house.steps.provision(session.id)
+    assert (await house.sessions.get(ME, session.id)).state is State.RUNNING
+    assert not house.provider.stopped
+
+
+async def test_a_new_ttl_is_kept_when_the_session_is_not_resumed_after_all(house: House) -> None:
+    session = await at_work(house)
+    asleep = await suspended(house, session)
+    house.provider.fault = ProvisioningFailed("no room")
+    await house.sessions.resume(ME, asleep.id)
+    await house.sessions.update(ME, session.id, Changes(ttl_minutes=240))
+    await house.deliver()
+    still = await house.store.get(session.id)
+    assert (still.state, still.ttl_left) == (State.SUSPENDED, timedelta(minutes=240))
