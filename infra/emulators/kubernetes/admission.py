@@ -11,6 +11,7 @@ from infra.emulators.kubernetes import (
     kinds,
     limit_ranges,
     pod_defaults,
+    pod_resources,
     pod_security,
     quota,
     structural,
@@ -174,7 +175,7 @@ class Admission:
                 raise Forbidden(kinds.PODS, name, why) from None
             if overhead := (runtime_class.get("overhead") or {}).get("podFixed"):
                 spec.setdefault("overhead", overhead)
-        pod["status"] = {"phase": "Pending", "qosClass": pod_defaults.quality_of_service(spec)}
+        pod["status"] = {"phase": "Pending", "qosClass": pod_resources.quality_of_service(spec)}
 
     def _set_priority(self, pod: Object) -> None:
         spec, found = pod["spec"], None

@@ -15,7 +15,6 @@ from infra.emulators.kubernetes.probes import Probes, Unhealthy, act
 from infra.sandbox.spec import Container, ContainerSpec, Runtime, SandboxError
 
 Object = dict[str, Any]
-SIGKILLED: Final = 137
 STABLE_S: Final = 600.0  # a container that ran this long starts its backoff anew: kubelet's, twice its longest
 CONFIG_RETRY_S: Final = 1.0  # the kubelet's sync period is a minute, but a new Secret is noticed
 PULL_SAID_S: Final = 1.0  # how long ErrImagePull is shown before ImagePullBackOff
@@ -63,7 +62,6 @@ class ContainerLife:
         self._house = house
         self._field = f"{field}{{{self.name}}}"
         self._backoff_s = 0.0
-        self._killed_because = ""
 
     def restore(self, status: Object) -> None:
         """Go on from what an earlier process of the node knew: what ran then has ended."""
@@ -156,7 +154,6 @@ class ContainerLife:
         self.container_id = f"containerd://{secrets.token_hex(32)}"
         self.state = {"running": {"startedAt": house.now()}}
         self.ever_started = True
-        self._killed_because = ""
         probing = asyncio.create_task(self._probes(sandbox).run(), name=f"probes of {sandbox.name}")
         if not self.container.get("startupProbe"):
             self.started.set()
@@ -257,7 +254,6 @@ class ContainerLife:
                 self._house.changed()
 
         def failed(why: str) -> None:
-            self._killed_because = why
             self._house.tell(NORMAL, "Killing", f"Container {self.name} {why}, will be restarted", self._field)
             grace_s = float(self._house.pod["spec"].get("terminationGracePeriodSeconds", 30))
             self._stopping = asyncio.create_task(sandbox.stop(grace_s), name=f"end of {sandbox.name}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from infra.emulators.kubernetes.container_life import ContainerLife, status_of
+from infra.emulators.kubernetes.pod_resources import quality_of_service
 
 Object = dict[str, Any]
 HOST_IP: Final = "10.128.0.2"
@@ -56,20 +57,8 @@ def pod_status(
         "startTime": old.get("startTime") or began,
         **({"initContainerStatuses": [_init_status(life) for life in inits]} if inits else {}),
         "containerStatuses": [_status(life, waits=not all(map(initialized, inits))) for life in mains],
-        "qosClass": old.get("qosClass") or qos_class(pod),
+        "qosClass": old.get("qosClass") or quality_of_service(pod["spec"]),
     }
-
-
-def qos_class(pod: Object) -> str:
-    everybody = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    given = [container.get("resources") or {} for container in everybody]
-    if not any(one.get("limits") or one.get("requests") for one in given):
-        return "BestEffort"
-    for one in given:
-        limits, requests = one.get("limits") or {}, one.get("requests") or {}
-        if not {"cpu", "memory"} <= set(limits) or any(requests.get(k, v) != v for k, v in limits.items()):
-            return "Burstable"
-    return "Guaranteed"
 
 
 def with_condition(conditions: list[Object], new: Object, now: str) -> list[Object]:

@@ -61,6 +61,7 @@ class PodWorker:
         self.stopping = asyncio.Event()
         self.gone = False  # deleted already: by force, or with its namespace
         self._put_up: dict[str, Path] = {}
+        self._folders = asyncio.Lock()
         self._dirty = asyncio.Event()
         self._ending = asyncio.Event()
         self._failure: Object = {}
@@ -88,8 +89,9 @@ class PodWorker:
 
     async def run(self) -> None:
         """Until nothing of the Pod is left, on this machine or in the store."""
-        if "deletionTimestamp" in self.pod["metadata"]:
+        if "deletionTimestamp" in self.pod["metadata"]:  # by a node that has ended meanwhile, and its containers too
             self._ending.set()
+            self.stopping.set()
         publishing = asyncio.create_task(self._publish(), name=f"status of {self.uid}")
         living = asyncio.create_task(self._live(), name=f"life of {self.uid}")
         ending = asyncio.create_task(self._ending.wait())
@@ -199,7 +201,8 @@ class PodWorker:
             try:
                 self._check_runtime_class()
                 if self.pod["spec"].get("volumes"):
-                    self._put_up = await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
+                    async with self._folders:
+                        self._put_up = await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
                 return True
             except NotMounted as exc:
                 reason = "FailedCreatePodSandBox" if "RuntimeClass" in str(exc) else "FailedMount"
@@ -283,15 +286,18 @@ class PodWorker:
 
     async def refresh(self) -> None:
         """Write the files of Secrets and ConfigMaps anew; what is missing now keeps its old ones."""
-        if self._put_up:
-            with contextlib.suppress(NotMounted):
-                await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
+        async with self._folders:
+            if self._put_up:
+                with contextlib.suppress(NotMounted):
+                    await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
 
     async def forget(self) -> None:
         """Nothing runs of it: delete its folders."""
         for life in self.everybody:
             await self._parts.runtime.remove(life.sandbox_name)
-        await asyncio.to_thread(self._delete_folders)
+        async with self._folders:
+            self._put_up = {}  # and nobody puts them up again
+            await asyncio.to_thread(self._delete_folders)
 
     async def _clean(self) -> None:
         """Its last status, its folders, and then the object itself."""

@@ -7,11 +7,14 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+from infra.emulators.kubernetes.statuses import FieldError, forbidden, invalid
 
 LARGEST_BYTES: Final = 10 << 20  # containerLogMaxSize: kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1
 LONGEST_LINE: Final = 16 << 10  # what the container runtime cuts lines at
@@ -142,18 +145,19 @@ async def read_log(path: Path, options: LogOptions, live: LogFile | None) -> Asy
     """The log as `kubectl logs` shows it. `live` is who writes it, if anybody still does."""
     left = options.limit_bytes
     lines = _Lines(options)
-    async for chunk in _chunks(path, options, live):
-        text = lines.shown(chunk)
-        if left is not None:
-            text = text[:left]
-            left -= len(text)
-        if text:
-            yield text
-        if left == 0:
-            return
+    async with aclosing(_chunks(path, options, live)) as chunks:
+        async for chunk in chunks:
+            text = lines.shown(chunk)
+            if left is not None:
+                text = text[:left]
+                left -= len(text)
+            if text:
+                yield text
+            if left == 0:
+                return
 
 
-async def _chunks(path: Path, options: LogOptions, live: LogFile | None) -> AsyncIterator[bytes]:
+async def _chunks(path: Path, options: LogOptions, live: LogFile | None) -> AsyncGenerator[bytes, None]:
     """Whole records."""
     rotations = live.rotations if live else 0  # before the file is opened: it may be a newer one, and never an older
     file = await asyncio.to_thread(_opened, path)
@@ -210,7 +214,7 @@ class _Lines:
 
 
 def log_options(query: dict[str, str], now: Callable[[], float] = time.time) -> LogOptions:
-    """Raises ValueError: a parameter that is no number or time."""
+    """Raises ValueError: a parameter that is no number or time. Bounds are `log_option_errors`' matter."""
 
     def number(name: str) -> int | None:
         return int(query[name]) if query.get(name) else None
@@ -226,6 +230,19 @@ def log_options(query: dict[str, str], now: Callable[[], float] = time.time) -> 
         limit_bytes=number("limitBytes"),
         stream={"Stdout": "stdout", "Stderr": "stderr"}.get(query.get("stream", ""), ""),
     )
+
+
+def log_option_errors(query: dict[str, str]) -> Iterator[FieldError]:
+    """Of what `log_options` could read."""
+    for name, least, rule in (
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ):
+        if query.get(name) and int(query[name]) < least:
+            yield invalid(name, int(query[name]), rule)
+    if query.get("sinceSeconds") and query.get("sinceTime"):
+        yield forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
 
 
 def _record(head: bytes, line: bytes, tag: bytes) -> bytes:
