@@ -20,7 +20,8 @@ from infra.emulators.kubernetes.definition_cleanup import FINALIZER
 from infra.emulators.kubernetes.definitions import established, schema_of_kind
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.labels import metadata_errors
-from infra.emulators.kubernetes.objects import Object, Objects, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.pod_rules import pod_change_errors
 from infra.emulators.kubernetes.statuses import FieldError, Forbidden, Invalid, NotFound, forbidden
 

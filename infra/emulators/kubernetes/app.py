@@ -15,8 +15,9 @@ from infra.emulators.kubernetes.answers import answer, refuse, success, text
 from infra.emulators.kubernetes.definitions import version_of
 from infra.emulators.kubernetes.identity import ISSUER, Tokens, User
 from infra.emulators.kubernetes.kinds import SERVICE_ACCOUNTS, Kind
+from infra.emulators.kubernetes.lifecycle import ended
 from infra.emulators.kubernetes.lists import listed
-from infra.emulators.kubernetes.objects import Object, Objects, ended
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.requests import Form, Request, Target, accepted, target
 from infra.emulators.kubernetes.resources import Resources
 from infra.emulators.kubernetes.schemas import definitions

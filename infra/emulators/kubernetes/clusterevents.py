@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from infra.emulators.kubernetes.kinds import EVENTS
-from infra.emulators.kubernetes.objects import Objects, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.statuses import StatusError
 
 log = logging.getLogger(__name__)

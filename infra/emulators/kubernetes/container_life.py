@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from infra.emulators.kubernetes import images
 from infra.emulators.kubernetes.clusterevents import NORMAL, WARNING
+from infra.emulators.kubernetes.moments import in_go
 from infra.emulators.kubernetes.pod_env import ConfigMissing
 from infra.emulators.kubernetes.podlogs import LogFile
 from infra.emulators.kubernetes.probes import Probes, Unhealthy, act
@@ -182,7 +182,7 @@ class ContainerLife:
         await self._house.runtime.remove(self.sandbox_name)  # a new container has a file system of its own
         self.last_state = self.state
         if self._backoff_s:
-            pod, delay = self._house.pod["metadata"], _duration(self._backoff_s)
+            pod, delay = self._house.pod["metadata"], in_go(self._backoff_s)
             named = f"{pod['name']}_{pod['namespace']}({pod['uid']})"
             told = f"back-off {delay} restarting failed container={self.name} pod={named}"
             self._house.tell(
@@ -278,31 +278,3 @@ class ContainerLife:
             "finishedAt": self._house.now(),
             "containerID": self.container_id,
         }
-
-
-def status_of(life: ContainerLife) -> Mapping[str, Any]:
-    """ContainerStatus."""
-    try:
-        image = images.full_name(life.container["image"])
-    except images.NotPulled:
-        image = life.container["image"]
-    ran = bool(life.container_id)
-    return {
-        "name": life.name,
-        "state": life.state,
-        "lastState": life.last_state,
-        "ready": life.ready,
-        "restartCount": life.restarts,
-        "image": image if ran else life.container["image"],
-        "imageID": f"{image.split('@')[0].rsplit(':', 1)[0]}@sha256:{'0' * 64}" if ran else "",
-        **({"containerID": life.container_id} if ran else {}),
-        "started": life.started.is_set(),
-    }
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints one: 10s, 2m40s."""
-    minutes, rest = divmod(int(seconds) if seconds >= 1 else seconds, 60)
-    if minutes:
-        return f"{int(minutes)}m{int(rest)}s"
-    return f"{int(rest)}s" if seconds >= 1 else f"{int(seconds * 1000)}ms"

@@ -10,8 +10,9 @@ from starlette.types import Receive, Scope, Send
 from infra.emulators.kubernetes.answers import text
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.kubelet import Kubelet
+from infra.emulators.kubernetes.log_options import log_option_errors, log_options
 from infra.emulators.kubernetes.objects import Object
-from infra.emulators.kubernetes.podlogs import log_option_errors, log_options, read_log
+from infra.emulators.kubernetes.podlogs import read_log
 from infra.emulators.kubernetes.statuses import BadRequest, Invalid, MethodNotSupported
 
 _OPTIONS: Final = Kind("", "v1", "podlogoptions", "PodLogOptions")

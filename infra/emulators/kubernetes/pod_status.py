@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from infra.emulators.kubernetes.container_life import ContainerLife, status_of
+from infra.emulators.kubernetes import images
+from infra.emulators.kubernetes.container_life import ContainerLife
 from infra.emulators.kubernetes.pod_resources import quality_of_service
 
 Object = dict[str, Any]
@@ -115,15 +116,34 @@ def _conditions(
     return conditions
 
 
+def _container_status(life: ContainerLife) -> Object:
+    try:
+        image = images.full_name(life.container["image"])
+    except images.NotPulled:
+        image = life.container["image"]
+    ran = bool(life.container_id)
+    return {
+        "name": life.name,
+        "state": life.state,
+        "lastState": life.last_state,
+        "ready": life.ready,
+        "restartCount": life.restarts,
+        "image": image if ran else life.container["image"],
+        "imageID": f"{image.split('@')[0].rsplit(':', 1)[0]}@sha256:{'0' * 64}" if ran else "",
+        **({"containerID": life.container_id} if ran else {}),
+        "started": life.started.is_set(),
+    }
+
+
 def _status(life: ContainerLife, *, waits: bool) -> Object:
-    status = dict(status_of(life))
+    status = _container_status(life)
     if waits and "waiting" in life.state and not life.ever_started:
         status["state"] = {"waiting": {"reason": "PodInitializing"}}
     return status
 
 
 def _init_status(life: ContainerLife) -> Object:
-    status = dict(status_of(life))
+    status = _container_status(life)
     status["ready"] = initialized(life)
     if "waiting" in life.state and not life.ever_started and not life.state["waiting"].get("message"):
         status["state"] = {"waiting": {"reason": "PodInitializing"}}

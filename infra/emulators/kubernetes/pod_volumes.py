@@ -21,7 +21,11 @@ TokenMaker = Callable[[str, str, list[str], int], str]  # namespace, service acc
 
 
 class NotMounted(Exception):
-    """A volume cannot be mounted yet; the message is the kubelet's."""
+    """What a Pod needs is not there yet; the message and the reason of the event are the kubelet's."""
+
+    def __init__(self, message: str, reason: str = "FailedMount") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from infra.emulators.kubernetes.statuses import FieldError, forbidden, invalid
+from infra.emulators.kubernetes.log_options import LogOptions, parse_rfc3339_ns
 
 LARGEST_BYTES: Final = 10 << 20  # containerLogMaxSize: kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1
 LONGEST_LINE: Final = 16 << 10  # what the container runtime cuts lines at
@@ -129,18 +128,6 @@ class LogFile:
             news.set()
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """PodLogOptions. `since` is in nanoseconds since the epoch; `stream` is stdout, stderr or both ("")."""
-
-    follow: bool = False
-    timestamps: bool = False
-    tail: int | None = None
-    since: int | None = None
-    limit_bytes: int | None = None
-    stream: str = ""
-
-
 async def read_log(path: Path, options: LogOptions, live: LogFile | None) -> AsyncGenerator[bytes, None]:
     """The log as `kubectl logs` shows it. `live` is who writes it, if anybody still does."""
     left = options.limit_bytes
@@ -213,38 +200,6 @@ class _Lines:
         return bytes(text)
 
 
-def log_options(query: dict[str, str], now: Callable[[], float] = time.time) -> LogOptions:
-    """Raises ValueError: a parameter that is no number or time. Bounds are `log_option_errors`' matter."""
-
-    def number(name: str) -> int | None:
-        return int(query[name]) if query.get(name) else None
-
-    since = parse_rfc3339_ns(query["sinceTime"]) if query.get("sinceTime") else None
-    if (seconds := number("sinceSeconds")) is not None:
-        since = int((now() - seconds) * 1e9)
-    return LogOptions(
-        follow=query.get("follow") in ("true", "1"),
-        timestamps=query.get("timestamps") in ("true", "1"),
-        tail=number("tailLines"),
-        since=since,
-        limit_bytes=number("limitBytes"),
-        stream={"Stdout": "stdout", "Stderr": "stderr"}.get(query.get("stream", ""), ""),
-    )
-
-
-def log_option_errors(query: dict[str, str]) -> Iterator[FieldError]:
-    """Of what `log_options` could read."""
-    for name, least, rule in (
-        ("tailLines", 0, "must be greater than or equal to 0"),
-        ("limitBytes", 1, "must be greater than 0"),
-        ("sinceSeconds", 1, "must be greater than 0"),
-    ):
-        if query.get(name) and int(query[name]) < least:
-            yield invalid(name, int(query[name]), rule)
-    if query.get("sinceSeconds") and query.get("sinceTime"):
-        yield forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
-
-
 def _record(head: bytes, line: bytes, tag: bytes) -> bytes:
     pieces = [line[start : start + LONGEST_LINE] for start in range(0, len(line), LONGEST_LINE)] or [b""]
     return b"".join(
@@ -294,13 +249,3 @@ def _seek_tail(file: BinaryIO, lines: int) -> None:
 def _rfc3339(moment_ns: int) -> str:
     seconds, rest = divmod(moment_ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-def parse_rfc3339_ns(text: str) -> int:
-    """Raises ValueError."""
-    whole, dot, rest = text.partition(".")
-    if not dot:
-        return int(datetime.fromisoformat(text).timestamp()) * 10**9
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    moment = datetime.fromisoformat(whole + rest[len(digits) :])
-    return int(moment.timestamp()) * 10**9 + int(digits.ljust(9, "0")[:9])

@@ -6,7 +6,8 @@ from typing import Any
 from infra.emulators.kubernetes.discovery import REVIEWS
 from infra.emulators.kubernetes.identity import DEFAULT_S, ISSUER, LONGEST_S, SHORTEST_S, Tokens, User
 from infra.emulators.kubernetes.kinds import Kind
-from infra.emulators.kubernetes.objects import Object, Objects, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.requests import Target
 from infra.emulators.kubernetes.statuses import BadRequest, Conflict, Invalid, NoSuchPath, invalid
 

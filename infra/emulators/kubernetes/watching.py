@@ -9,10 +9,10 @@ from typing import Any, Final
 from starlette.types import Send
 
 from infra.emulators.kubernetes.answers import encoded
-from infra.emulators.kubernetes.history import Event, Watch, not_in_future
+from infra.emulators.kubernetes.history import Event, Watch, not_in_future, parse_revision
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.lists import selector
-from infra.emulators.kubernetes.objects import Objects, parse_revision
+from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.requests import JSON, Request
 from infra.emulators.kubernetes.selectors import Selects
 from infra.emulators.kubernetes.statuses import Invalid, StatusError, forbidden

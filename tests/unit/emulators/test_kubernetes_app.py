@@ -11,7 +11,7 @@ import yaml
 
 from infra.emulators.kubernetes import Kubernetes
 from infra.emulators.kubernetes.kinds import CONFIG_MAPS, PODS
-from infra.emulators.kubernetes.podlogs import log_option_errors
+from infra.emulators.kubernetes.log_options import log_option_errors
 from infra.emulators.kubernetes.statuses import Invalid
 
 TOKEN = "t"

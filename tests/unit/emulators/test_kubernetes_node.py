@@ -14,7 +14,8 @@ import pytest_asyncio
 from infra.emulators.kubernetes.clusterevents import NORMAL, Recorder
 from infra.emulators.kubernetes.kinds import EVENTS, PODS, SECRETS, SERVICE_ACCOUNTS
 from infra.emulators.kubernetes.kubelet import Kubelet
-from infra.emulators.kubernetes.objects import Object, Objects, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.pod_env import ConfigMissing
 from infra.emulators.kubernetes.pod_resources import pod_amounts
 from infra.emulators.kubernetes.pod_volumes import NotMounted, Volumes, mounts_files_of

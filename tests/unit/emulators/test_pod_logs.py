@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from infra.emulators.kubernetes.podlogs import FOLLOWER_BYTES, LogFile, LogOptions, log_options, read_log
+from infra.emulators.kubernetes.log_options import LogOptions, log_options
+from infra.emulators.kubernetes.podlogs import FOLLOWER_BYTES, LogFile, read_log
 
 START_NS = 1_700_000_000_000_000_000
 
