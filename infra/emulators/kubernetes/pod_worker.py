@@ -250,9 +250,8 @@ class PodWorker:
 
     def _hurry(self, grace_s: float) -> None:
         """A deletion with less grace than the one at work."""
-        for life in self.everybody:
-            if life.sandbox is not None:
-                self._hurrying = asyncio.create_task(life.sandbox.stop(grace_s), name=f"end of {life.sandbox_name}")
+        stops = [life.sandbox.stop(grace_s) for life in self.everybody if life.sandbox is not None]
+        self._hurrying = asyncio.gather(*stops, return_exceptions=True)
 
     async def _publish(self) -> None:
         while True:
