@@ -117,9 +117,13 @@ class LogFile:
             self._news.discard(news)
 
     def _rotate(self) -> None:
+        """At every moment there is a file of this name: readers open it in threads of their own."""
         self._file.close()
-        self.path.replace(self.path.with_suffix(".1"))
-        self._file = self.path.open("ab", buffering=0)
+        aside, newest = self.path.with_suffix(".1"), self.path.with_suffix(".new")
+        aside.unlink(missing_ok=True)
+        aside.hardlink_to(self.path)
+        self._file = newest.open("wb", buffering=0)
+        newest.replace(self.path)
         self._size = 0
         self.rotations += 1
 

@@ -102,3 +102,22 @@ async def test_a_follower_gets_what_is_printed_and_is_let_go_when_it_does_not_re
     while (got := await deaf.next()) is not None:
         read += len(got[1])
     assert read <= FOLLOWER_BYTES + 100_000
+
+
+async def test_a_log_is_there_at_every_moment_of_its_turns(tmp_path: Path) -> None:
+    log = a_log(tmp_path, largest_bytes=1)
+    missing = []
+
+    def look() -> None:
+        while not log.ended:
+            if not log.path.exists():
+                missing.append(log.rotations)
+
+    looking = asyncio.create_task(asyncio.to_thread(look))
+    for _ in range(300):
+        log.add("stdout", b"a\n")
+        await asyncio.sleep(0)
+    log.end()
+    await looking
+    assert log.rotations == 299
+    assert not missing
