@@ -28,7 +28,7 @@ up: ## run the stack in the foreground until Ctrl-C
 
 test: ## every test; ARGS="tests/unit" for some
 	$(DEV)
-	@$(VENV)/python -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
+	@$(VENV)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(ARGS),tests)
 
 test-gke: ## the Kubernetes API and the GKE provider on any cluster: KUBECONFIG=… [IMAGE=…, the workspace's]
 	@test -n "$(KUBECONFIG)" || { echo "test-gke: KUBECONFIG is not set; wanted the path of a kubeconfig" >&2; exit 2; }

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from infra.emulators.buckets.front import Front
 from infra.emulators.jsonlog import JsonFormatter
 from infra.emulators.jwks import HttpServer, JwksServer
 from infra.emulators.kubernetes import Kubernetes
@@ -182,9 +183,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         stack.callback(kubernetes.stop_streams)  # the server waits for its answers
         kubeconfig = options.kubeconfig or options.state / "kubeconfig"
         kubernetes.write_kubeconfig(kubeconfig, f"https://{HOST}:{api.getsockname()[1]}")
-        if storage is not None:  # imported by those who use it only
-            from infra.emulators.buckets.front import Front
-
+        if storage is not None:
             front = Front(options.buckets, options.storage_server)
             stack.push_async_callback(front.close)
             await stack.enter_async_context(HttpServer(front, storage))

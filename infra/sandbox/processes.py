@@ -11,6 +11,7 @@ from infra.sandbox.spec import Sink
 
 LOG_TAIL_BYTES = 16_384
 _READ_BYTES = 65_536
+_LAST_WAITS, _LAST_WAIT_S = 10, 0.05
 
 
 class LogTail:
@@ -74,9 +75,12 @@ class Child:
     async def finish(self) -> int:
         """The exit code, 128 + N for a death by signal N, once everything printed is in the log."""
         code = await self._process.wait()
-        # A stray holder of the pipe must not keep us: what it prints later is not this process's.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._reader), 0.5)
+        # A stray holder of the pipe must not keep us: what it prints later is not this process's. Many short waits: if
+        # our own loop is held up, one wait is over before anything was read.
+        for _ in range(_LAST_WAITS):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._reader), _LAST_WAIT_S)
+                break
         self._reader.cancel()
         return code if code >= 0 else 128 - code
 

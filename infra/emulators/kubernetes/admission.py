@@ -11,6 +11,7 @@ from infra.emulators.kubernetes import (
     kinds,
     limit_ranges,
     pod_defaults,
+    pod_resources,
     pod_security,
     quota,
     structural,
@@ -19,7 +20,8 @@ from infra.emulators.kubernetes.definition_cleanup import FINALIZER
 from infra.emulators.kubernetes.definitions import established, schema_of_kind
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.labels import metadata_errors
-from infra.emulators.kubernetes.objects import Object, Objects, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.pod_rules import pod_change_errors
 from infra.emulators.kubernetes.statuses import FieldError, Forbidden, Invalid, NotFound, forbidden
 
@@ -174,7 +176,7 @@ class Admission:
                 raise Forbidden(kinds.PODS, name, why) from None
             if overhead := (runtime_class.get("overhead") or {}).get("podFixed"):
                 spec.setdefault("overhead", overhead)
-        pod["status"] = {"phase": "Pending", "qosClass": pod_defaults.quality_of_service(spec)}
+        pod["status"] = {"phase": "Pending", "qosClass": pod_resources.quality_of_service(spec)}
 
     def _set_priority(self, pod: Object) -> None:
         spec, found = pod["spec"], None

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.emulators.kubernetes.agent_sandbox_blueprints import NAME_HASH, name_hash, owns
-from infra.emulators.kubernetes.objects import Object, copied, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Object, copied
 
 READY: Final = "Ready"
 

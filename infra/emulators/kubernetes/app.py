@@ -15,8 +15,9 @@ from infra.emulators.kubernetes.answers import answer, refuse, success, text
 from infra.emulators.kubernetes.definitions import version_of
 from infra.emulators.kubernetes.identity import ISSUER, Tokens, User
 from infra.emulators.kubernetes.kinds import SERVICE_ACCOUNTS, Kind
+from infra.emulators.kubernetes.lifecycle import ended
 from infra.emulators.kubernetes.lists import listed
-from infra.emulators.kubernetes.objects import Object, Objects, ended
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.requests import Form, Request, Target, accepted, target
 from infra.emulators.kubernetes.resources import Resources
 from infra.emulators.kubernetes.schemas import definitions
@@ -169,10 +170,11 @@ class ApiServer:
             await self._watch(kind, found, request, send, form)
             return
         if request.method == "DELETE":
-            await self._deleted(kind, await self._resources.delete(kind, namespace, name, request), send)
+            await self._deleted(kind, await self._resources.delete(kind, namespace, name, request), send, form)
             return
         if request.method in ("GET", "HEAD"):
-            await answer(send, 200, self._shaped(kind, self._objects.get(kind, namespace, name), request, form))
+            body = self._shaped(kind, self._objects.get(kind, namespace, name), request, form)
+            await answer(send, 200, body, media_type=form.media_type)
             return
         if request.method == "PUT":
             result = await self._resources.replace(kind, namespace, name, request)
@@ -203,7 +205,7 @@ class ApiServer:
             deleted = await self._resources.delete_collection(kind, found.namespace, request)
             metadata = {"resourceVersion": self._objects.resource_version}
             body = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": deleted}
-            await answer(send, 200, self._shaped_list(kind, body, request, Form()))
+            await answer(send, 200, self._shaped_list(kind, body, request, form), media_type=form.media_type)
         else:
             raise MethodNotSupported
 
@@ -223,13 +225,15 @@ class ApiServer:
         namespace, name = found.namespace, found.name
         if found.subresource in ("status", "finalize"):
             if request.method == "GET":
-                await answer(send, 200, self._shaped(kind, self._objects.get(kind, namespace, name), request, form))
+                body = self._shaped(kind, self._objects.get(kind, namespace, name), request, form)
+                await answer(send, 200, body, media_type=form.media_type)
                 return
             if request.method not in ("PUT", "PATCH"):
                 raise MethodNotSupported
             change = self._resources.replace if request.method == "PUT" else self._resources.patch
             result = await change(kind, namespace, name, request, found.subresource)
-            await answer(send, result.code, self._shaped(kind, result.object, request, form), warnings=result.warnings)
+            body = self._shaped(kind, result.object, request, form)
+            await answer(send, result.code, body, media_type=form.media_type, warnings=result.warnings)
             return
         if request.method != "POST":
             raise MethodNotSupported
@@ -247,18 +251,17 @@ class ApiServer:
             request,
             send,
             shape=shape,
-            media_type="application/json",
             stopping=self._stopping,
             name=found.name,
         )
 
-    async def _deleted(self, kind: Kind, obj: Object, send: Send) -> None:
+    async def _deleted(self, kind: Kind, obj: Object, send: Send, form: Form) -> None:
         if not ended(kind, obj) or kind.returns_deleted:
-            await answer(send, 200, {**obj, "apiVersion": kind.api_version})
+            await answer(send, 200, {**obj, "apiVersion": kind.api_version}, media_type=form.media_type)
             return
         metadata = obj["metadata"]
         details = {"name": metadata["name"], "group": kind.group, "kind": kind.plural, "uid": metadata["uid"]}
-        await answer(send, 200, success(details))
+        await answer(send, 200, success(details), media_type=form.media_type)
 
     def _shaped(self, kind: Kind, obj: Object, request: Request, form: Form, *, headed: bool = True) -> dict[str, Any]:
         obj = {**obj, "apiVersion": kind.api_version, "kind": kind.kind}

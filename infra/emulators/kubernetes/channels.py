@@ -5,7 +5,7 @@ The protocols: v4.channel.k8s.io, and v5, in which (255, CHANNEL) ends a channel
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from starlette.types import Receive, Scope, Send
 
@@ -60,12 +60,10 @@ class Channels:
     async def end(self) -> None:
         await goodbye(self._send, NORMAL)
 
-    async def departure(self) -> None:
-        """Returns when the connection is lost, also while nobody reads from it."""
-        if self._lost is None:
-            await asyncio.get_running_loop().create_future()
-        else:
-            await asyncio.shield(self._lost)
+    async def departure(self) -> NoReturn:
+        """Raises Departed when the connection is lost, also while nobody reads from it."""
+        await asyncio.shield(self._lost or asyncio.get_running_loop().create_future())
+        raise Departed
 
 
 async def accepted(scope: Scope, receive: Receive, send: Send, offered: tuple[str, ...]) -> Channels:

@@ -1,12 +1,16 @@
 """Events, as `kubectl describe` and `kubectl get events` show them: what is told again is counted, not repeated."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from infra.emulators.kubernetes.kinds import EVENTS
+from infra.emulators.kubernetes.moments import timestamp
 from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.statuses import StatusError
 
@@ -14,13 +18,15 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 1000
 REMEMBERED: Final = 4096
+KEPT: Final = timedelta(hours=1)  # kube-apiserver's --event-ttl
+SWEEP_S: Final = 60.0
 NORMAL, WARNING = "Normal", "Warning"
 
 
 class Recorder:
     """Writes events in the background, in order: nobody waits for them. An async context manager."""
 
-    def __init__(self, objects: Objects, now: Any) -> None:
+    def __init__(self, objects: Objects, now: Callable[[], str]) -> None:
         self._objects = objects
         self._now = now
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
@@ -69,12 +75,31 @@ class Recorder:
             self._waiting.put_nowait(event)
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        sweep_at = loop.time()
         while True:
-            event = await self._waiting.get()
-            try:
-                await self._store(event)
-            except StatusError as exc:  # its namespace is being deleted, say
-                log.debug("an event was not stored", extra={"reason": str(exc)})
+            if loop.time() >= sweep_at:
+                await self.sweep()
+                sweep_at = loop.time() + SWEEP_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(sweep_at):
+                    event = await self._waiting.get()
+                await self._try_to_store(event)
+
+    async def _try_to_store(self, event: dict[str, Any]) -> None:
+        try:
+            await self._store(event)
+        except StatusError as exc:  # its namespace is being deleted, say
+            log.debug("an event was not stored", extra={"reason": str(exc)})
+
+    async def sweep(self) -> None:
+        """Delete the events of which nothing was told for as long as an API server keeps them."""
+        kept_since = timestamp(datetime.fromisoformat(self._now()) - KEPT)
+        for event in self._objects.list(EVENTS)[0]:
+            metadata = event["metadata"]
+            if (event.get("lastTimestamp") or metadata["creationTimestamp"]) < kept_since:
+                with contextlib.suppress(StatusError):
+                    await self._objects.delete(EVENTS, metadata["namespace"], metadata["name"])
 
     async def _store(self, event: dict[str, Any]) -> None:
         involved = event["involvedObject"]

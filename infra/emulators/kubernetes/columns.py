@@ -1,43 +1,14 @@
 """The columns that `kubectl get` prints of built-in kinds, and their cells."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.emulators.kubernetes import kinds as k
+from infra.emulators.kubernetes.moments import UNKNOWN, age
 from infra.emulators.kubernetes.objects import Object
 
 Cells = Callable[[Object], list[Any]]
 NONE: Final = "<none>"
-UNKNOWN: Final = "<unknown>"
-
-
-def age(since: str | None) -> str:
-    """As kubectl prints durations: 45s, 5m10s, 3h5m, 2d4h, 400d."""
-    if not since:
-        return UNKNOWN
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
-    if seconds < -1:
-        return "<invalid>"
-    seconds = max(seconds, 0)
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return _two(minutes, "m", seconds % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return _two(days, "d", hours % 24, "h")
-    return f"{days}d" if days < 730 else f"{days // 365}y"
-
-
-def _two(large: int, unit: str, small: int, small_unit: str) -> str:
-    return f"{large}{unit}{small}{small_unit}" if small else f"{large}{unit}"
 
 
 def named(obj: Object) -> str:

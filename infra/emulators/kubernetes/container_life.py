@@ -3,19 +3,18 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from infra.emulators.kubernetes import images
 from infra.emulators.kubernetes.clusterevents import NORMAL, WARNING
+from infra.emulators.kubernetes.moments import in_go
 from infra.emulators.kubernetes.pod_env import ConfigMissing
 from infra.emulators.kubernetes.podlogs import LogFile
 from infra.emulators.kubernetes.probes import Probes, Unhealthy, act
 from infra.sandbox.spec import Container, ContainerSpec, Runtime, SandboxError
 
 Object = dict[str, Any]
-SIGKILLED: Final = 137
 STABLE_S: Final = 600.0  # a container that ran this long starts its backoff anew: kubelet's, twice its longest
 CONFIG_RETRY_S: Final = 1.0  # the kubelet's sync period is a minute, but a new Secret is noticed
 PULL_SAID_S: Final = 1.0  # how long ErrImagePull is shown before ImagePullBackOff
@@ -63,7 +62,6 @@ class ContainerLife:
         self._house = house
         self._field = f"{field}{{{self.name}}}"
         self._backoff_s = 0.0
-        self._killed_because = ""
 
     def restore(self, status: Object) -> None:
         """Go on from what an earlier process of the node knew: what ran then has ended."""
@@ -156,7 +154,6 @@ class ContainerLife:
         self.container_id = f"containerd://{secrets.token_hex(32)}"
         self.state = {"running": {"startedAt": house.now()}}
         self.ever_started = True
-        self._killed_because = ""
         probing = asyncio.create_task(self._probes(sandbox).run(), name=f"probes of {sandbox.name}")
         if not self.container.get("startupProbe"):
             self.started.set()
@@ -185,7 +182,7 @@ class ContainerLife:
         await self._house.runtime.remove(self.sandbox_name)  # a new container has a file system of its own
         self.last_state = self.state
         if self._backoff_s:
-            pod, delay = self._house.pod["metadata"], _duration(self._backoff_s)
+            pod, delay = self._house.pod["metadata"], in_go(self._backoff_s)
             named = f"{pod['name']}_{pod['namespace']}({pod['uid']})"
             told = f"back-off {delay} restarting failed container={self.name} pod={named}"
             self._house.tell(
@@ -257,7 +254,6 @@ class ContainerLife:
                 self._house.changed()
 
         def failed(why: str) -> None:
-            self._killed_because = why
             self._house.tell(NORMAL, "Killing", f"Container {self.name} {why}, will be restarted", self._field)
             grace_s = float(self._house.pod["spec"].get("terminationGracePeriodSeconds", 30))
             self._stopping = asyncio.create_task(sandbox.stop(grace_s), name=f"end of {sandbox.name}")
@@ -282,31 +278,3 @@ class ContainerLife:
             "finishedAt": self._house.now(),
             "containerID": self.container_id,
         }
-
-
-def status_of(life: ContainerLife) -> Mapping[str, Any]:
-    """ContainerStatus."""
-    try:
-        image = images.full_name(life.container["image"])
-    except images.NotPulled:
-        image = life.container["image"]
-    ran = bool(life.container_id)
-    return {
-        "name": life.name,
-        "state": life.state,
-        "lastState": life.last_state,
-        "ready": life.ready,
-        "restartCount": life.restarts,
-        "image": image if ran else life.container["image"],
-        "imageID": f"{image.split('@')[0].rsplit(':', 1)[0]}@sha256:{'0' * 64}" if ran else "",
-        **({"containerID": life.container_id} if ran else {}),
-        "started": life.started.is_set(),
-    }
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints one: 10s, 2m40s."""
-    minutes, rest = divmod(int(seconds) if seconds >= 1 else seconds, 60)
-    if minutes:
-        return f"{int(minutes)}m{int(rest)}s"
-    return f"{int(rest)}s" if seconds >= 1 else f"{int(seconds * 1000)}ms"

@@ -45,7 +45,7 @@ class Controllers(Following):
             await self._claims.saw_pods_change()
         if deleting and metadata.get("finalizers"):
             await self._garbage.holds(event.kind, obj)
-        elif event.type == "ADDED" and metadata.get("ownerReferences"):
+        elif metadata.get("ownerReferences"):
             await self._garbage.collect(event.kind, obj)
 
     async def _namespace_may_be_empty(self, name: str | None) -> None:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from infra.emulators.kubernetes.kinds import Kind
+from infra.emulators.kubernetes.quantities import is_quantity
 from infra.emulators.kubernetes.schemas import PREFIX, QUANTITY, Schema, resolved, schema_of
 from infra.emulators.kubernetes.statuses import BadRequest
 
-_QUANTITY: Final = re.compile(
-    r"[+-]?(\d+(\.\d*)?|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d{1,3})?", re.ASCII
-)
 _QUANTITY_RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _JSON_TYPES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 _GO_TYPES: Final = {"string": "string", "integer": "int64", "boolean": "bool", "number": "float64"}
@@ -46,10 +44,6 @@ def decode(kind: Kind, obj: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def cannot_be_handled(kind: Kind, why: str) -> str:
     return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}'
-
-
-def is_quantity(text: str) -> bool:
-    return _QUANTITY.fullmatch(text) is not None
 
 
 def _object(reading: _Reading, schema: Schema, obj: dict[str, Any], owner: str, path: str) -> dict[str, Any]:

@@ -22,19 +22,23 @@ class Garbage:
         """`owner` is no longer stored."""
         for kind, obj in self._dependents(owner):
             with contextlib.suppress(StatusError):
-                await self.collect(kind, obj)
+                await self.collect(kind, obj, gone=owner["metadata"]["uid"])
         await self._look_after_owners(owner)
 
-    async def collect(self, kind: Kind, obj: Object) -> None:
-        """Delete an object that has owners, none of which is there any more. Raises StatusError."""
+    async def collect(self, kind: Kind, seen: Object, *, gone: str = "") -> None:
+        """Delete an object that has owners, none of which is there any more; `gone`: the uid of one that is not.
+
+        An owner of a kind that is not served may be there: nobody can tell. Raises StatusError.
+        """
+        namespace, name, uid = (seen["metadata"].get(field) for field in ("namespace", "name", "uid"))
+        obj = self._objects.get(kind, namespace, name)  # somebody may have taken it over since it was seen
         metadata = obj["metadata"]
         owners = metadata.get("ownerReferences") or []
-        if not owners or "deletionTimestamp" in metadata:
+        if not owners or "deletionTimestamp" in metadata or metadata["uid"] != uid:
             return
-        alive = [reference for reference in owners if self._owner(metadata.get("namespace"), reference)]
+        alive = [one for one in owners if one["uid"] != gone and self._may_be_there(namespace, one)]
         if not alive:
-            namespace, name = metadata.get("namespace"), metadata["name"]
-            await self._objects.delete(kind, namespace, name, uid=metadata["uid"], propagation="Background")
+            await self._objects.delete(kind, namespace, name, uid=uid, propagation="Background")
         elif len(alive) < len(owners):
             metadata["ownerReferences"] = alive
             await self._objects.update(kind, obj)
@@ -77,6 +81,10 @@ class Garbage:
         current["metadata"]["finalizers"] = kept
         await self._objects.update(kind, current)
 
+    def _may_be_there(self, namespace: str | None, reference: dict[str, Any]) -> bool:
+        served = self._objects.kinds.of_object(reference["apiVersion"], reference["kind"])
+        return served is None or self._owner(namespace, reference) is not None
+
     def _owner(self, namespace: str | None, reference: dict[str, Any]) -> tuple[Kind, Object] | None:
         kind = self._objects.kinds.of_object(reference["apiVersion"], reference["kind"])
         if kind is None:
@@ -88,13 +96,21 @@ class Garbage:
         return (kind, obj) if obj["metadata"]["uid"] == reference["uid"] else None
 
     def _dependents(self, owner: Object) -> Iterator[tuple[Kind, Object]]:
+        """Each as it is when it is its turn."""
         metadata = owner["metadata"]
-        seen: set[str] = set()
+        looked_at: set[str] = set()  # versions of a kind share their objects
         for kind in self._objects.kinds:
-            if kind.resource in seen:
+            if kind.resource in looked_at:
                 continue
-            seen.add(kind.resource)
+            looked_at.add(kind.resource)
             namespace = metadata.get("namespace") if kind.namespaced else None
-            for obj in self._objects.list(kind, namespace)[0]:
-                if any(one["uid"] == metadata["uid"] for one in obj["metadata"].get("ownerReferences") or ()):
-                    yield kind, obj
+            for seen in self._objects.list(kind, namespace)[0]:
+                if _owned(seen, metadata["uid"]):
+                    with contextlib.suppress(NotFound):
+                        obj = self._objects.get(kind, seen["metadata"].get("namespace"), seen["metadata"]["name"])
+                        if _owned(obj, metadata["uid"]):
+                            yield kind, obj
+
+
+def _owned(obj: Object, uid: str) -> bool:
+    return any(one["uid"] == uid for one in obj["metadata"].get("ownerReferences") or ())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from infra.emulators.kubernetes.kinds import Kind
-from infra.emulators.kubernetes.statuses import Gone, Timeout
+from infra.emulators.kubernetes.statuses import BadRequest, Gone, Timeout
 
 WINDOW: Final = 10_000  # changes of all kinds that are kept for watches that begin late or read slowly
 
@@ -94,6 +94,13 @@ class Watch:
         while True:
             for event in await self.next():
                 yield Event(event.type, event.kind, copy(event.object), event.revision, event.before)
+
+
+def parse_revision(text: str | None) -> int:
+    """A resourceVersion. Raises BadRequest."""
+    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 20:
+        raise BadRequest(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
 
 
 def not_in_future(wanted: int, revision: int) -> None:

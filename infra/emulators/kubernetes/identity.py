@@ -16,6 +16,7 @@ from infra.emulators.kubernetes.certificates import write_private
 
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 SHORTEST_S: Final = 600  # of a TokenRequest, as the real server's
+LONGEST_S: Final = 1 << 32
 DEFAULT_S: Final = 3600
 _PROTOCOL = "base64url.bearer.authorization.k8s.io."  # how a browser's WebSocket carries a token
 

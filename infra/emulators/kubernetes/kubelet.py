@@ -11,6 +11,7 @@ from infra.emulators.kubernetes.following import Following
 from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import CONFIG_MAPS, PODS, SECRETS
 from infra.emulators.kubernetes.objects import Object, copied
+from infra.emulators.kubernetes.pod_volumes import mounts_files_of
 from infra.emulators.kubernetes.pod_worker import OVER, NodeParts, PodWorker
 
 log = logging.getLogger(__name__)
@@ -80,10 +81,11 @@ class Kubelet(Following):
         self._do(self._work(worker), f"pod {pod['metadata']['name']}")
 
     def _refresh(self, event: Event) -> None:
-        """Files of Secrets and ConfigMaps follow them, in Pods that run too."""
-        metadata = event.object["metadata"]
+        """Files of Secrets and ConfigMaps follow them, in Pods that run too; what is gone keeps its last ones."""
+        if event.type == "DELETED":
+            return
         for worker in self._workers.values():
-            if event.type == "MODIFIED" and worker.pod["metadata"]["namespace"] == metadata["namespace"]:
+            if mounts_files_of(worker.pod, event.kind, event.object["metadata"]):
                 self._do(worker.refresh(), f"files of {worker.uid}")
 
     def _do(self, work: Coroutine[None, None, None], name: str) -> None:

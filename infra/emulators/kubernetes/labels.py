@@ -65,10 +65,6 @@ def label_value_faults(text: str) -> list[str]:
     return _faults(text, _VALUE, _VALUE_RULE, _LABEL_MOST)
 
 
-def is_label_value(text: str) -> bool:
-    return not label_value_faults(text)
-
-
 def qualified_name_faults(text: str) -> list[str]:
     """Of the keys of labels and annotations, of finalizers, of extended resources."""
     prefix, slash, name = text.rpartition("/")
@@ -92,10 +88,6 @@ def qualified_name_faults(text: str) -> list[str]:
     if not _NAME_PART.fullmatch(name):
         faults.append(_NAME_PART_RULE)
     return faults
-
-
-def is_qualified_name(text: str) -> bool:
-    return not qualified_name_faults(text)
 
 
 def name_faults(kind: Kind, name: str) -> list[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from infra.emulators.kubernetes import kinds
 from infra.emulators.kubernetes.objects import Object, Objects
-from infra.emulators.kubernetes.quantities import quantity
-from infra.emulators.kubernetes.quota import pod_amounts
+from infra.emulators.kubernetes.pod_resources import pod_amounts
+from infra.emulators.kubernetes.quantities import quantity, written_like
 from infra.emulators.kubernetes.statuses import Forbidden
 
 
@@ -72,11 +72,11 @@ def _faults(
         if seen is None:
             faults.append(f"minimum {name} usage per {kind} is {least}.  No request is specified")
         elif seen < quantity(least):
-            faults.append(f"minimum {name} usage per {kind} is {least}, but request is {seen}")
+            faults.append(f"minimum {name} usage per {kind} is {least}, but request is {written_like(seen, least)}")
     for name, most in (item.get("max") or {}).items():
         word, seen = ("limit", limits.get(name)) if limited == "limits" else ("request", requests.get(name))
         if seen is None:
             faults.append(f"maximum {name} usage per {kind} is {most}.  No {word} is specified")
         elif seen > quantity(most):
-            faults.append(f"maximum {name} usage per {kind} is {most}, but {word} is {seen}")
+            faults.append(f"maximum {name} usage per {kind} is {most}, but {word} is {written_like(seen, most)}")
     return faults

@@ -5,9 +5,9 @@ import binascii
 import json
 from typing import Any
 
-from infra.emulators.kubernetes.history import not_in_future
+from infra.emulators.kubernetes.history import not_in_future, parse_revision
 from infra.emulators.kubernetes.kinds import Kind
-from infra.emulators.kubernetes.objects import Objects, parse_revision
+from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.requests import Request
 from infra.emulators.kubernetes.selectors import Selects, field_selector, label_selector
 from infra.emulators.kubernetes.statuses import BadRequest, Gone, Invalid, forbidden, unsupported

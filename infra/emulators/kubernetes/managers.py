@@ -5,7 +5,8 @@ from typing import Any
 
 from infra.emulators.kubernetes.fieldsets import UNOWNED, Path, leaves, merged, pruned, read, told, written
 from infra.emulators.kubernetes.kinds import Kind
-from infra.emulators.kubernetes.objects import copied, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import copied
 from infra.emulators.kubernetes.schemas import Schema
 from infra.emulators.kubernetes.statuses import ApplyConflict
 

@@ -14,8 +14,9 @@ from infra.emulators.kubernetes.clusterevents import NORMAL, Recorder
 from infra.emulators.kubernetes.controllers import Controllers
 from infra.emulators.kubernetes.kinds import NODES
 from infra.emulators.kubernetes.kubelet import Kubelet
+from infra.emulators.kubernetes.moments import timestamp
 from infra.emulators.kubernetes.namespaces import Namespaces
-from infra.emulators.kubernetes.objects import Object, Objects, timestamp
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.pod_status import HOST_IP
 from infra.emulators.kubernetes.pod_volumes import TokenMaker, Volumes
 from infra.emulators.kubernetes.pod_worker import NodeParts

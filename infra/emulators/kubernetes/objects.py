@@ -2,23 +2,26 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from infra.emulators.kubernetes.history import WINDOW, Event, History, Watch
-from infra.emulators.kubernetes.kinds import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, NODES, PODS, Kind, Kinds, kinds_of
+from infra.emulators.kubernetes.history import WINDOW, Event, History, Watch, parse_revision
+from infra.emulators.kubernetes.kinds import CUSTOM_RESOURCE_DEFINITIONS, NODES, PODS, Kind, Kinds, kinds_of
+from infra.emulators.kubernetes.lifecycle import (
+    check_is_newest,
+    check_preconditions,
+    ended,
+    keep_metadata,
+    mark_deleted,
+    specified,
+)
+from infra.emulators.kubernetes.moments import timestamp
 from infra.emulators.kubernetes.objects_file import Key, ObjectsFile
-from infra.emulators.kubernetes.statuses import AlreadyExists, BadRequest, Conflict, NotFound
+from infra.emulators.kubernetes.statuses import AlreadyExists, NotFound
 
 Object = dict[str, Any]
 T = TypeVar("T")
-
-MODIFIED: Final = (
-    "the object has been modified; please apply your changes to the latest version and try again"  # the real words
-)
-_FINALIZER_OF = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
-DEFAULT_GRACE_S: Final = 30
 
 
 class Rules(Protocol):
@@ -117,7 +120,7 @@ class Objects:
         if key[1:] in self._objects.get(kind.resource, {}):
             raise AlreadyExists(kind, metadata["name"])
         metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = self._now()
+        metadata["creationTimestamp"] = timestamp(self._clock())
         if kind.generation:
             metadata["generation"] = 1
         return await self._put(key, kind, obj, None, dry_run=dry_run)
@@ -135,7 +138,7 @@ class Objects:
         metadata = obj["metadata"]
         key = self._key(kind, metadata.get("namespace"), metadata["name"])
         old = self._stored(kind, metadata.get("namespace"), metadata["name"])
-        self._check(kind, old, metadata.get("uid"), metadata.get("resourceVersion"))
+        check_is_newest(kind, old, metadata.get("uid"), metadata.get("resourceVersion"))
         if subresource == "status":
             seen = metadata if kind.status_has_metadata and not status else copied(old["metadata"])
             if "managedFields" in metadata:
@@ -149,9 +152,9 @@ class Objects:
             if "status" in old:
                 obj["status"] = copied(old["status"])
         obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
-        _keep_metadata(obj["metadata"], old["metadata"])
+        keep_metadata(obj["metadata"], old["metadata"])
         self.rules.update(kind, obj, copied(old), subresource)
-        if kind.generation and _specified(obj) != _specified(old):
+        if kind.generation and specified(obj) != specified(old):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if ended(kind, obj):
             return await self._remove(key, kind, obj, dry_run=dry_run)
@@ -177,17 +180,10 @@ class Objects:
         """
         old = self._stored(kind, namespace, name)
         key = self._key(kind, namespace, name)
-        self._check_preconditions(kind, old, uid, resource_version)
+        check_preconditions(kind, old, uid, resource_version)
         self.rules.delete(kind, copied(old))
         obj = copied(old)
-        metadata = obj["metadata"]
-        if "deletionTimestamp" not in metadata and (finalizer := _FINALIZER_OF.get(propagation or "")):
-            finalizers = metadata.setdefault("finalizers", [])
-            if finalizer not in finalizers:
-                finalizers.append(finalizer)
-        grace = _grace(kind, obj, grace_s)
-        if "deletionTimestamp" not in metadata or grace < metadata.get("deletionGracePeriodSeconds", 0):
-            self._mark(kind, obj, grace)
+        mark_deleted(kind, obj, grace_s, propagation, self._clock())
         if ended(kind, obj):
             return await self._remove(key, kind, obj, dry_run=dry_run)
         if obj == old:
@@ -223,44 +219,6 @@ class Objects:
     @staticmethod
     def _key(kind: Kind, namespace: str | None, name: str) -> Key:
         return kind.resource, (namespace or "") if kind.namespaced else "", name
-
-    def _now(self) -> str:
-        return timestamp(self._clock())
-
-    def _mark(self, kind: Kind, obj: Object, grace_s: int) -> None:
-        metadata = obj["metadata"]
-        metadata["deletionTimestamp"] = timestamp(self._clock() + timedelta(seconds=grace_s))
-        metadata["deletionGracePeriodSeconds"] = grace_s
-        if kind.resource == NAMESPACES.resource:
-            obj.setdefault("status", {})["phase"] = "Terminating"
-        if "generation" in metadata:
-            metadata["generation"] += 1
-
-    def _check(self, kind: Kind, old: Object, uid: str | None, resource_version: str | None) -> None:
-        metadata = old["metadata"]
-        if uid and uid != metadata["uid"]:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata['uid']}"
-            raise Conflict(kind, metadata["name"], why)
-        if resource_version and resource_version != metadata["resourceVersion"]:
-            parse_revision(resource_version)
-            raise Conflict(kind, metadata["name"], MODIFIED)
-
-    def _check_preconditions(self, kind: Kind, old: Object, uid: str | None, resource_version: str | None) -> None:
-        metadata = old["metadata"]
-        if uid and uid != metadata["uid"]:
-            raise Conflict(
-                kind,
-                metadata["name"],
-                f"the UID in the precondition ({uid}) does not match the UID in record ({metadata['uid']}). "
-                "The object might have been deleted and then recreated",
-            )
-        if resource_version and resource_version != metadata["resourceVersion"]:
-            raise Conflict(
-                kind,
-                metadata["name"],
-                f"the ResourceVersion in the precondition ({resource_version}) does not match the ResourceVersion in "
-                f"record ({metadata['resourceVersion']}). The object might have been modified",
-            )
 
     async def _put(self, key: Key, kind: Kind, obj: Object, old: Object | None, *, dry_run: bool) -> Object:
         if dry_run:
@@ -304,53 +262,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, list):
         return [_copied(member) for member in value]
     return value
-
-
-def timestamp(moment: datetime) -> str:
-    """metav1.Time: whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_revision(text: str | None) -> int:
-    """Raises BadRequest."""
-    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 20:
-        raise BadRequest(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
-
-
-def _keep_metadata(new: Object, old: Object) -> None:
-    """What a client cannot change."""
-    for field in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
-        new.pop(field, None)
-        if field in old:
-            new[field] = old[field]
-    new["resourceVersion"] = old["resourceVersion"]
-    if "generateName" in old:
-        new.setdefault("generateName", old["generateName"])
-    if "namespace" in old:
-        new["namespace"] = old["namespace"]
-    if "managedFields" not in new and "managedFields" in old:
-        new["managedFields"] = old["managedFields"]
-
-
-def _specified(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind")}
-
-
-def _grace(kind: Kind, obj: Object, wanted_s: int | None) -> int:
-    if kind.resource != PODS.resource:
-        return 0
-    spec, status = obj.get("spec", {}), obj.get("status", {})
-    if not spec.get("nodeName") or status.get("phase") in ("Failed", "Succeeded"):
-        return 0
-    grace = wanted_s if wanted_s is not None else spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
-    return max(int(grace), 1) if grace < 0 else int(grace)
-
-
-def ended(kind: Kind, obj: Object) -> bool:
-    """Whether an object that is being deleted has nothing that holds it any more: it is gone, or goes now."""
-    metadata = obj["metadata"]
-    held = metadata.get("finalizers") or (
-        kind.resource == NAMESPACES.resource and obj.get("spec", {}).get("finalizers")
-    )
-    return "deletionTimestamp" in metadata and not metadata.get("deletionGracePeriodSeconds") and not held

@@ -8,11 +8,14 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from infra.emulators.kubernetes.answers import text
+from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.kubelet import Kubelet
+from infra.emulators.kubernetes.log_options import log_option_errors, log_options
 from infra.emulators.kubernetes.objects import Object
-from infra.emulators.kubernetes.podlogs import log_options, read_log
-from infra.emulators.kubernetes.statuses import BadRequest, MethodNotSupported
+from infra.emulators.kubernetes.podlogs import read_log
+from infra.emulators.kubernetes.statuses import BadRequest, Invalid, MethodNotSupported
 
+_OPTIONS: Final = Kind("", "v1", "podlogoptions", "PodLogOptions")
 _NOT_YET: Final = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -53,6 +56,8 @@ class Logs:
             options = log_options(query)
         except ValueError as exc:
             raise BadRequest(f"logs: {exc}") from exc
+        if faults := list(log_option_errors(query)):
+            raise Invalid(_OPTIONS, name, faults)
         previous = query.get("previous") in ("true", "1")
         path = self._path(pod, container, previous=previous)
         life = self._kubelet.life(pod, container)

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from infra.emulators.kubernetes.objects import Object
-from infra.emulators.kubernetes.quantities import quantity
 
 _MODE: Final = 0o644
 _EVICTED_AFTER_S: Final = 300  # the admission plugin DefaultTolerationSeconds
@@ -132,20 +131,3 @@ def mount_token(pod: Object, suffix: str) -> None:
         {"downwardAPI": {"items": [namespace]}},
     ]
     spec.setdefault("volumes", []).append({"name": name, "projected": {"sources": sources, "defaultMode": _MODE}})
-
-
-def quality_of_service(spec: dict[str, Any]) -> str:
-    """status.qosClass: kubernetes.io/docs/concepts/workloads/pods/pod-qos."""
-    requested, guaranteed = False, True
-    for field in ("initContainers", "containers"):
-        for container in spec.get(field) or ():
-            resources = container.get("resources") or {}
-            limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-            for name in ("cpu", "memory"):
-                limit, request = limits.get(name), requests.get(name)
-                requested = requested or bool(limit) or bool(request)
-                if limit is None or quantity(limit) != quantity(request or limit):
-                    guaranteed = False
-    if not requested:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"

@@ -1,6 +1,7 @@
 """The variables of a container: given, from Secrets and ConfigMaps, from the Pod's own fields; and $(NAME) in words."""
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
@@ -100,7 +101,7 @@ def field_of(pod: Object, path: str) -> str:
             return str(status.get("podIP", ""))
         case "status.hostIP" | "status.hostIPs":
             return str(status.get("hostIP", ""))
-    raise ConfigMissing(f"fieldPath {json_quoted(path)} not supported")
+    raise ConfigMissing(f"fieldPath {json.dumps(path)} not supported")
 
 
 def resource_of(pod: Object, container: Object, reference: Object, allocatable: Mapping[str, Decimal]) -> str:
@@ -149,7 +150,3 @@ def _value(
 
 def _named(key: str) -> bool:
     return _VARIABLE.fullmatch(key) is not None
-
-
-def json_quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from infra.emulators.kubernetes.container_life import ContainerLife, status_of
+from infra.emulators.kubernetes import images
+from infra.emulators.kubernetes.container_life import ContainerLife
+from infra.emulators.kubernetes.pod_resources import quality_of_service
 
 Object = dict[str, Any]
 HOST_IP: Final = "10.128.0.2"
@@ -56,20 +58,8 @@ def pod_status(
         "startTime": old.get("startTime") or began,
         **({"initContainerStatuses": [_init_status(life) for life in inits]} if inits else {}),
         "containerStatuses": [_status(life, waits=not all(map(initialized, inits))) for life in mains],
-        "qosClass": old.get("qosClass") or qos_class(pod),
+        "qosClass": old.get("qosClass") or quality_of_service(pod["spec"]),
     }
-
-
-def qos_class(pod: Object) -> str:
-    everybody = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    given = [container.get("resources") or {} for container in everybody]
-    if not any(one.get("limits") or one.get("requests") for one in given):
-        return "BestEffort"
-    for one in given:
-        limits, requests = one.get("limits") or {}, one.get("requests") or {}
-        if not {"cpu", "memory"} <= set(limits) or any(requests.get(k, v) != v for k, v in limits.items()):
-            return "Burstable"
-    return "Guaranteed"
 
 
 def with_condition(conditions: list[Object], new: Object, now: str) -> list[Object]:
@@ -126,15 +116,34 @@ def _conditions(
     return conditions
 
 
+def _container_status(life: ContainerLife) -> Object:
+    try:
+        image = images.full_name(life.container["image"])
+    except images.NotPulled:
+        image = life.container["image"]
+    ran = bool(life.container_id)
+    return {
+        "name": life.name,
+        "state": life.state,
+        "lastState": life.last_state,
+        "ready": life.ready,
+        "restartCount": life.restarts,
+        "image": image if ran else life.container["image"],
+        "imageID": f"{image.split('@')[0].rsplit(':', 1)[0]}@sha256:{'0' * 64}" if ran else "",
+        **({"containerID": life.container_id} if ran else {}),
+        "started": life.started.is_set(),
+    }
+
+
 def _status(life: ContainerLife, *, waits: bool) -> Object:
-    status = dict(status_of(life))
+    status = _container_status(life)
     if waits and "waiting" in life.state and not life.ever_started:
         status["state"] = {"waiting": {"reason": "PodInitializing"}}
     return status
 
 
 def _init_status(life: ContainerLife) -> Object:
-    status = dict(status_of(life))
+    status = _container_status(life)
     status["ready"] = initialized(life)
     if "waiting" in life.state and not life.ever_started and not life.state["waiting"].get("message"):
         status["state"] = {"waiting": {"reason": "PodInitializing"}}

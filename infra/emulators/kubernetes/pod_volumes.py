@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from infra.emulators.kubernetes.kinds import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS
+from infra.emulators.kubernetes.kinds import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, Kind
 from infra.emulators.kubernetes.objects import Objects
 from infra.emulators.kubernetes.pod_env import ConfigMissing, expanded, field_of, keys_of, resource_of
 from infra.emulators.kubernetes.statuses import NotFound
@@ -21,7 +21,11 @@ TokenMaker = Callable[[str, str, list[str], int], str]  # namespace, service acc
 
 
 class NotMounted(Exception):
-    """A volume cannot be mounted yet; the message is the kubelet's."""
+    """What a Pod needs is not there yet; the message and the reason of the event are the kubelet's."""
+
+    def __init__(self, message: str, reason: str = "FailedMount") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,10 @@ class Volumes:
         if wanted := source.get("serviceAccountToken"):
             audiences = [wanted["audience"]] if wanted.get("audience") else []
             account = pod["spec"].get("serviceAccountName") or "default"
-            token = self.token(namespace, account, audiences, int(wanted.get("expirationSeconds") or 3600))
+            try:
+                token = self.token(namespace, account, audiences, int(wanted.get("expirationSeconds") or 3600))
+            except NotFound as exc:
+                raise ConfigMissing(f"failed to fetch token: {exc}") from exc
             yield wanted["path"], token.encode()
 
     def _kept(self, namespace: str, source: Object, name: str, *, secret: bool) -> Iterator[tuple[str, bytes]]:
@@ -157,6 +164,17 @@ class Volumes:
                 yield item["path"], resource_of(pod, {}, resource, self.allocatable).encode()
 
 
+def mounts_files_of(pod: Object, kind: Kind, metadata: Object) -> bool:
+    """Whether a volume of the Pod shows that Secret or ConfigMap."""
+    if pod["metadata"]["namespace"] != metadata["namespace"]:
+        return False
+    volumes = pod["spec"].get("volumes") or ()
+    sources = [*volumes, *(one for volume in volumes for one in (volume.get("projected") or {}).get("sources") or ())]
+    field = "secret" if kind is SECRETS else "configMap"
+    shown = [source[field] for source in sources if source.get(field)]
+    return any(metadata["name"] in (one.get("name"), one.get("secretName")) for one in shown)
+
+
 def gcs_options(csi: Object) -> list[str]:
     return [option.strip() for option in str((csi.get("volumeAttributes") or {}).get("mountOptions", "")).split(",")]
 
@@ -176,12 +194,15 @@ def _made(root: Path, below: str, name: str) -> Path:
 
 
 def _inside(root: Path, below: str, *, make: bool) -> Path:
-    """A container can leave symbolic links in its volume: none leads out of `root`."""
-    place = (root / below).resolve()
-    if not place.is_relative_to(root.resolve()):
-        raise ConfigMissing(f"failed to prepare subPath: {below} leads out of the volume")
-    if make and not place.exists():
-        place.mkdir(parents=True)
+    """A container can leave symbolic links in its volume: none leads out of `root`. Raises ConfigMissing."""
+    try:
+        place = (root / below).resolve()
+        if not place.is_relative_to(root.resolve()):
+            raise ConfigMissing(f"failed to prepare subPath: {below} leads out of the volume")
+        if make and not place.exists():
+            place.mkdir(parents=True)
+    except (OSError, RuntimeError) as exc:  # a file where a folder should be, links in a circle
+        raise ConfigMissing(f"failed to prepare subPath: {below}: {exc}") from exc
     if not place.exists():
         raise ConfigMissing(f"failed to prepare subPath: {below}: no such file or directory")
     return place
@@ -204,4 +225,8 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         if path.is_relative_to(folder.resolve()) and path != folder.resolve():
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_bytes() != content:
-                path.write_bytes(content)
+                draft = path.with_name(
+                    f".{path.name}.new"
+                )  # whoever reads meanwhile sees the whole of one or the other
+                draft.write_bytes(content)
+                draft.replace(path)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from infra.emulators.kubernetes.container_life import ContainerLife
 from infra.emulators.kubernetes.kinds import PODS, RUNTIME_CLASSES
 from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.pod_env import environment
+from infra.emulators.kubernetes.pod_folders import PodFolders
 from infra.emulators.kubernetes.pod_specs import container_spec, has_egress, sandbox_name
 from infra.emulators.kubernetes.pod_status import initialized, pod_status
 from infra.emulators.kubernetes.pod_volumes import NotMounted, Volumes
@@ -33,7 +33,7 @@ OVER: Final = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """What all Pods of the node share. `logs`/<uid>/<container>/<restarts>.log is what a container printed."""
+    """What all Pods of the node share. `logs`: where what containers print is kept."""
 
     objects: Objects
     runtime: Runtime
@@ -60,7 +60,7 @@ class PodWorker:
         self.longest_backoff_s = parts.longest_backoff_s
         self.stopping = asyncio.Event()
         self.gone = False  # deleted already: by force, or with its namespace
-        self._put_up: dict[str, Path] = {}
+        self._folders = PodFolders(parts.volumes, parts.logs, self.uid)
         self._dirty = asyncio.Event()
         self._ending = asyncio.Event()
         self._failure: Object = {}
@@ -88,8 +88,9 @@ class PodWorker:
 
     async def run(self) -> None:
         """Until nothing of the Pod is left, on this machine or in the store."""
-        if "deletionTimestamp" in self.pod["metadata"]:
+        if "deletionTimestamp" in self.pod["metadata"]:  # by a node that has ended meanwhile, and its containers too
             self._ending.set()
+            self.stopping.set()
         publishing = asyncio.create_task(self._publish(), name=f"status of {self.uid}")
         living = asyncio.create_task(self._live(), name=f"life of {self.uid}")
         ending = asyncio.create_task(self._ending.wait())
@@ -130,7 +131,7 @@ class PodWorker:
         return self._parts.now()
 
     def log_path(self, container: str, restarts: int) -> Path:
-        return self._parts.logs / self.uid / container / f"{restarts}.log"
+        return self._folders.log(container, restarts)
 
     async def spec(self, container: Object, name: str, log: LogFile) -> ContainerSpec:
         parts = self._parts
@@ -141,7 +142,7 @@ class PodWorker:
             container,
             name=name,
             env=env,
-            mounts=tuple(parts.volumes.mounts(pod, container, self._put_up, env)),
+            mounts=tuple(self._folders.mounts(pod, container, env)),
             egress=has_egress(parts.objects, pod),
             allocatable=parts.allocatable,
             log=log,
@@ -152,8 +153,8 @@ class PodWorker:
             name = sandbox_name(self.pod, "" if field == "containers" and number == 0 else f"{suffix}{number}")
             own = policy
             if field == "initContainers":
-                own = "Always" if container.get("restartPolicy") == "Always" else policy
-                own = "OnFailure" if own == "Always" and container.get("restartPolicy") != "Always" else own
+                sidecar = container.get("restartPolicy") == "Always"
+                own = "Always" if sidecar else "OnFailure" if policy == "Always" else policy
             yield ContainerLife(self, container, name, own, f"spec.{field}")
 
     def _restore(self) -> None:
@@ -198,12 +199,10 @@ class PodWorker:
         while not self.stopping.is_set():
             try:
                 self._check_runtime_class()
-                if self.pod["spec"].get("volumes"):
-                    self._put_up = await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
+                await self._folders.put_up(self.pod)
                 return True
             except NotMounted as exc:
-                reason = "FailedCreatePodSandBox" if "RuntimeClass" in str(exc) else "FailedMount"
-                self.tell(WARNING, reason, str(exc))
+                self.tell(WARNING, exc.reason, str(exc))
             self.changed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -219,7 +218,7 @@ class PodWorker:
             self._parts.objects.get(RUNTIME_CLASSES, None, name)
         except NotFound as exc:
             told = f'Failed to create pod sandbox: failed to get sandbox runtime: RuntimeClass "{name}" not found'
-            raise NotMounted(told) from exc
+            raise NotMounted(told, reason="FailedCreatePodSandBox") from exc
 
     @property
     def _grace_s(self) -> float:
@@ -251,9 +250,8 @@ class PodWorker:
 
     def _hurry(self, grace_s: float) -> None:
         """A deletion with less grace than the one at work."""
-        for life in self.everybody:
-            if life.sandbox is not None:
-                self._hurrying = asyncio.create_task(life.sandbox.stop(grace_s), name=f"end of {life.sandbox_name}")
+        stops = [life.sandbox.stop(grace_s) for life in self.everybody if life.sandbox is not None]
+        self._hurrying = asyncio.gather(*stops, return_exceptions=True)
 
     async def _publish(self) -> None:
         while True:
@@ -282,16 +280,13 @@ class PodWorker:
             await self._parts.objects.update(PODS, pod, status=True)
 
     async def refresh(self) -> None:
-        """Write the files of Secrets and ConfigMaps anew; what is missing now keeps its old ones."""
-        if self._put_up:
-            with contextlib.suppress(NotMounted):
-                await asyncio.to_thread(self._parts.volumes.put_up, self.pod)
+        await self._folders.refresh(self.pod)
 
     async def forget(self) -> None:
         """Nothing runs of it: delete its folders."""
         for life in self.everybody:
             await self._parts.runtime.remove(life.sandbox_name)
-        await asyncio.to_thread(self._delete_folders)
+        await self._folders.delete()
 
     async def _clean(self) -> None:
         """Its last status, its folders, and then the object itself."""
@@ -303,7 +298,3 @@ class PodWorker:
         if not self.gone:
             with contextlib.suppress(StatusError):
                 await parts.objects.delete(PODS, metadata["namespace"], metadata["name"], grace_s=0, uid=self.uid)
-
-    def _delete_folders(self) -> None:
-        self._parts.volumes.take_down(self.uid)
-        shutil.rmtree(self._parts.logs / self.uid, ignore_errors=True)

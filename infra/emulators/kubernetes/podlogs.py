@@ -7,11 +7,13 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+from infra.emulators.kubernetes.log_options import LogOptions, parse_rfc3339_ns
 
 LARGEST_BYTES: Final = 10 << 20  # containerLogMaxSize: kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1
 LONGEST_LINE: Final = 16 << 10  # what the container runtime cuts lines at
@@ -115,9 +117,13 @@ class LogFile:
             self._news.discard(news)
 
     def _rotate(self) -> None:
+        """At every moment there is a file of this name: readers open it in threads of their own."""
         self._file.close()
-        self.path.replace(self.path.with_suffix(".1"))
-        self._file = self.path.open("ab", buffering=0)
+        aside, newest = self.path.with_suffix(".1"), self.path.with_suffix(".new")
+        aside.unlink(missing_ok=True)
+        aside.hardlink_to(self.path)
+        self._file = newest.open("wb", buffering=0)
+        newest.replace(self.path)
         self._size = 0
         self.rotations += 1
 
@@ -126,34 +132,23 @@ class LogFile:
             news.set()
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """PodLogOptions. `since` is in nanoseconds since the epoch; `stream` is stdout, stderr or both ("")."""
-
-    follow: bool = False
-    timestamps: bool = False
-    tail: int | None = None
-    since: int | None = None
-    limit_bytes: int | None = None
-    stream: str = ""
-
-
 async def read_log(path: Path, options: LogOptions, live: LogFile | None) -> AsyncGenerator[bytes, None]:
     """The log as `kubectl logs` shows it. `live` is who writes it, if anybody still does."""
     left = options.limit_bytes
     lines = _Lines(options)
-    async for chunk in _chunks(path, options, live):
-        text = lines.shown(chunk)
-        if left is not None:
-            text = text[:left]
-            left -= len(text)
-        if text:
-            yield text
-        if left == 0:
-            return
+    async with aclosing(_chunks(path, options, live)) as chunks:
+        async for chunk in chunks:
+            text = lines.shown(chunk)
+            if left is not None:
+                text = text[:left]
+                left -= len(text)
+            if text:
+                yield text
+            if left == 0:
+                return
 
 
-async def _chunks(path: Path, options: LogOptions, live: LogFile | None) -> AsyncIterator[bytes]:
+async def _chunks(path: Path, options: LogOptions, live: LogFile | None) -> AsyncGenerator[bytes, None]:
     """Whole records."""
     rotations = live.rotations if live else 0  # before the file is opened: it may be a newer one, and never an older
     file = await asyncio.to_thread(_opened, path)
@@ -209,25 +204,6 @@ class _Lines:
         return bytes(text)
 
 
-def log_options(query: dict[str, str], now: Callable[[], float] = time.time) -> LogOptions:
-    """Raises ValueError: a parameter that is no number or time."""
-
-    def number(name: str) -> int | None:
-        return int(query[name]) if query.get(name) else None
-
-    since = parse_rfc3339_ns(query["sinceTime"]) if query.get("sinceTime") else None
-    if (seconds := number("sinceSeconds")) is not None:
-        since = int((now() - seconds) * 1e9)
-    return LogOptions(
-        follow=query.get("follow") in ("true", "1"),
-        timestamps=query.get("timestamps") in ("true", "1"),
-        tail=number("tailLines"),
-        since=since,
-        limit_bytes=number("limitBytes"),
-        stream={"Stdout": "stdout", "Stderr": "stderr"}.get(query.get("stream", ""), ""),
-    )
-
-
 def _record(head: bytes, line: bytes, tag: bytes) -> bytes:
     pieces = [line[start : start + LONGEST_LINE] for start in range(0, len(line), LONGEST_LINE)] or [b""]
     return b"".join(
@@ -277,13 +253,3 @@ def _seek_tail(file: BinaryIO, lines: int) -> None:
 def _rfc3339(moment_ns: int) -> str:
     seconds, rest = divmod(moment_ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-def parse_rfc3339_ns(text: str) -> int:
-    """Raises ValueError."""
-    whole, dot, rest = text.partition(".")
-    if not dot:
-        return int(datetime.fromisoformat(text).timestamp()) * 10**9
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    moment = datetime.fromisoformat(whole + rest[len(digits) :])
-    return int(moment.timestamp()) * 10**9 + int(digits.ljust(9, "0")[:9])

@@ -1,12 +1,10 @@
 """The API server's proxy: HTTP and WebSockets to a port of a Pod, or of a Service's Pod, as they stream."""
 
 import asyncio
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_exceptions import UnixClientConnectorError
-from aiohttp.client_proto import ResponseHandler
 from starlette.types import Receive, Scope, Send
 
 from infra.emulators.kubernetes.container_life import ContainerLife
@@ -16,8 +14,7 @@ from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.pod_specs import agent_port, is_agent, port_number
 from infra.emulators.kubernetes.selectors import matches
 from infra.emulators.kubernetes.statuses import BadRequest, StatusError
-from infra.sandbox.attendance import dialed
-from infra.sandbox.spec import SandboxError
+from infra.emulators.port_connector import PortConnector
 from shared import passage, socket_passage
 
 IDLE_S: Final = 3.0  # an agent keeps connections far longer: nothing is sent on one that is about to close
@@ -48,29 +45,6 @@ class Answered(StatusError):
     def __init__(self, code: int) -> None:
         super().__init__(f"the server responded with the status code {code} to the upgrade")
         self.code = code
-
-
-class PortConnector(aiohttp.BaseConnector):
-    """Connections to a port inside a container."""
-
-    def __init__(self, life: ContainerLife, port: int) -> None:
-        super().__init__(force_close=True, limit=0)
-        self._life = life
-        self._port = port
-
-    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
-        sandbox = self._life.sandbox
-        try:
-            if sandbox is None:
-                raise ConnectionRefusedError("connection refused")
-            connection = await dialed(sandbox.attendant, self._port)
-            made: Any = self._factory
-            _, protocol = await self._loop.create_unix_connection(made, sock=connection)
-            answer = cast("ResponseHandler", protocol)
-        except (SandboxError, OSError) as exc:
-            error = exc if isinstance(exc, OSError) else ConnectionRefusedError(str(exc))
-            raise UnixClientConnectorError(str(self._port), req.connection_key, error) from exc
-        return answer
 
 
 class PodProxy:
@@ -161,7 +135,7 @@ class PodProxy:
                 path = str(life.sandbox.socket)
                 connector: aiohttp.BaseConnector = aiohttp.UnixConnector(path, limit=0, keepalive_timeout=IDLE_S)
             else:
-                connector = PortConnector(life, port)
+                connector = PortConnector(life.sandbox.attendant, port, force_close=True)
             self._clients[key] = life, passage.http_client(connector)
             for client in gone:
                 await client.close()

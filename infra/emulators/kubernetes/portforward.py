@@ -52,7 +52,7 @@ class PortForward:
         stream = await channels.accepted(scope, receive, send, OFFERED)
         try:
             if protocol == TUNNEL:
-                await _Tunnel(self, pod, receive, send).run()
+                await first(_Tunnel(self, pod, receive, send).run(), stream.departure())
             else:
                 await self._over_channels(pod, ports, stream)
         except* (Departed, spdy.ProtocolError):
@@ -102,7 +102,8 @@ class PortForward:
         for index, port in enumerate(ports):
             for channel in (2 * index, 2 * index + 1):
                 await stream.write(channel, port.to_bytes(2, "little"))
-        await first(_all([one(index, port) for index, port in enumerate(ports)]), _sort(stream, queues))
+        works = [one(index, port) for index, port in enumerate(ports)]
+        await first(_all(works), _sort(stream, queues), stream.departure())
 
 
 @dataclass

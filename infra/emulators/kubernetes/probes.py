@@ -179,7 +179,10 @@ async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wante
     path = wanted.get("path") or "/"
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     writer.write("\r\n".join(lines).encode())
-    status = _STATUS_LINE.match(await reader.readline())
+    try:
+        status = _STATUS_LINE.match(await reader.readline())
+    except ValueError:  # longer than any line of HTTP
+        status = None
     with contextlib.suppress(OSError):
         writer.close()
     if status is None:

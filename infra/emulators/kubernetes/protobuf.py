@@ -8,7 +8,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from infra.emulators.kubernetes.objects import timestamp
+from infra.emulators.kubernetes.moments import timestamp
 from infra.emulators.kubernetes.statuses import BadRequest, UnsupportedMediaType
 
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"

@@ -13,10 +13,14 @@ _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T"
 _BINARY: Final = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
+def is_quantity(text: str) -> bool:
+    return len(text) <= _LONGEST and _QUANTITY.fullmatch(text) is not None
+
+
 def quantity(text: str) -> Decimal:
     """Raises ValueError."""
-    match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
-    if match is None:
+    match = _QUANTITY.fullmatch(text)
+    if match is None or len(text) > _LONGEST:
         raise ValueError(f"{text[:_LONGEST]!r} is not a quantity such as 500m, 2 or 512Mi")
     unit = match["unit"]
     if unit in _BINARY:

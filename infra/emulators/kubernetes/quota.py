@@ -1,15 +1,14 @@
 """ResourceQuotas: what a namespace uses, and what one object more would use."""
 
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from infra.emulators.kubernetes import kinds
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.objects import Object, Objects
+from infra.emulators.kubernetes.pod_resources import Amounts, pod_amounts
 from infra.emulators.kubernetes.quantities import quantity, written_like
 from infra.emulators.kubernetes.statuses import Forbidden
-
-Amounts = dict[str, Decimal]
 
 _COUNTED: Final = {
     kinds.PODS.resource: "pods",
@@ -40,18 +39,6 @@ def usage(kind: Kind, obj: Object) -> Amounts:
     if counted := _COUNTED.get(kind.resource):
         used[counted] = Decimal(1)
     return used
-
-
-def pod_amounts(spec: dict[str, Any], field: str) -> Amounts:
-    """Requests or limits of a whole Pod: its containers together, or its largest init container."""
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        for name, amount in ((container.get("resources") or {}).get(field) or {}).items():
-            total[name] = total.get(name, Decimal(0)) + quantity(amount)
-    for container in spec.get("initContainers") or ():
-        for name, amount in ((container.get("resources") or {}).get(field) or {}).items():
-            total[name] = max(total.get(name, Decimal(0)), quantity(amount))
-    return total
 
 
 def check(objects: Objects, kind: Kind, obj: Object) -> None:

@@ -88,13 +88,13 @@ class Request:
         return self.query.get("fieldManager") or self.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
 
     async def body(self) -> bytes:
-        """Raises TooLarge."""
+        """Raises TooLarge, BadRequest: the client went before the end, and half a request is none."""
         parts: list[bytes] = []
         size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                return b""
+                raise BadRequest("unexpected EOF")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > LARGEST_BODY_BYTES:

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.emulators.kubernetes.discovery import REVIEWS
-from infra.emulators.kubernetes.identity import DEFAULT_S, ISSUER, SHORTEST_S, Tokens, User
+from infra.emulators.kubernetes.identity import DEFAULT_S, ISSUER, LONGEST_S, SHORTEST_S, Tokens, User
 from infra.emulators.kubernetes.kinds import Kind
-from infra.emulators.kubernetes.objects import Object, Objects, timestamp
+from infra.emulators.kubernetes.moments import timestamp
+from infra.emulators.kubernetes.objects import Object, Objects
 from infra.emulators.kubernetes.requests import Target
 from infra.emulators.kubernetes.statuses import BadRequest, Conflict, Invalid, NoSuchPath, invalid
 
@@ -76,6 +77,9 @@ def _token(found: Target, account: Object, body: Object, tokens: Tokens) -> Obje
         raise BadRequest(f"json: cannot unmarshal string into Go struct field {field}")
     if lifetime < SHORTEST_S:
         fault = invalid("spec.expirationSeconds", lifetime, "may not specify a duration less than 10 minutes")
+        raise Invalid(request, "", [fault])
+    if lifetime > LONGEST_S:
+        fault = invalid("spec.expirationSeconds", lifetime, "may not specify a duration larger than 2^32 seconds")
         raise Invalid(request, "", [fault])
     audiences = list(spec.get("audiences") or [ISSUER])
     token, end = tokens.issue(found.namespace, account, audiences, lifetime)

@@ -10,6 +10,7 @@ from infra.emulators.kubernetes.following import Following
 from infra.emulators.kubernetes.history import Event
 from infra.emulators.kubernetes.kinds import NODES, PERSISTENT_VOLUME_CLAIMS, PODS, STORAGE_CLASSES
 from infra.emulators.kubernetes.objects import Object, Objects
+from infra.emulators.kubernetes.pod_resources import Amounts, pod_amounts
 from infra.emulators.kubernetes.pod_rules import REQUIRED_AFFINITY
 from infra.emulators.kubernetes.pod_status import with_condition
 from infra.emulators.kubernetes.quantities import quantity
@@ -148,19 +149,9 @@ class Scheduler(Following):
         self._recorder.tell(pod, WARNING, "FailedScheduling", message, by=SCHEDULER)
 
 
-def requests_of(pod: Object) -> dict[str, Decimal]:
-    """What a Pod reserves: the larger of all its containers together and each init container; and one Pod."""
-    spec = pod["spec"]
-    total: dict[str, Decimal] = {"pods": Decimal(1)}
-    for container in spec["containers"]:
-        for name, amount in _requests(container).items():
-            total[name] = total.get(name, Decimal(0)) + amount
-    for container in spec.get("initContainers") or ():
-        for name, amount in _requests(container).items():
-            total[name] = max(total.get(name, Decimal(0)), amount)
-    for name, amount in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, Decimal(0)) + quantity(str(amount))
-    return total
+def requests_of(pod: Object) -> Amounts:
+    """What a Pod reserves, itself among it."""
+    return {**pod_amounts(pod["spec"], "requests"), "pods": Decimal(1)}
 
 
 def claims_of(pod: Object) -> list[str]:
@@ -168,13 +159,6 @@ def claims_of(pod: Object) -> list[str]:
     named = [one["persistentVolumeClaim"]["claimName"] for one in volumes if one.get("persistentVolumeClaim")]
     own = [f"{pod['metadata']['name']}-{one['name']}" for one in volumes if "ephemeral" in one]
     return [*named, *own]
-
-
-def _requests(container: Object) -> dict[str, Decimal]:
-    """A limit without a request is one, too."""
-    resources = container.get("resources") or {}
-    given = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-    return {name: quantity(str(amount)) for name, amount in given.items()}
 
 
 def _selected(spec: Object, node: Object) -> bool:

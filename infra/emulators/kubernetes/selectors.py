@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.emulators.kubernetes.kinds import EVENTS, NAMESPACES, NODES, PODS, SECRETS, Kind
-from infra.emulators.kubernetes.labels import is_label_value, is_qualified_name
+from infra.emulators.kubernetes.labels import label_value_faults, qualified_name_faults
 from infra.emulators.kubernetes.statuses import BadRequest
 
 Selects = Callable[[dict[str, Any]], bool]
@@ -63,12 +63,8 @@ def label_selector(text: str) -> Selects:
 
 def _requirement(text: str, parts: dict[str, str | None]) -> Selects:
     key = parts["key"] or ""
-    if not is_qualified_name(key):
-        raise BadRequest(
-            f'unable to parse requirement: <nil>: Invalid value: "{key}": name part must consist of alphanumeric '
-            "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or "
-            "'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-        )
+    if faults := qualified_name_faults(key):
+        raise BadRequest(f'unable to parse requirement: <nil>: Invalid value: "{key}": {"; ".join(faults)}')
     op = parts.get("op")
     if op is None:
         wanted = not parts["no"]
@@ -77,13 +73,9 @@ def _requirement(text: str, parts: dict[str, str | None]) -> Selects:
     if values is None:
         values = {parts["value"] or ""}
     for value in values:
-        if not is_label_value(value):
-            raise BadRequest(
-                f'unable to parse requirement: values[0][{key}]: Invalid value: "{value}": a valid label must be an '
-                "empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-                "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-                "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-            )
+        if faults := label_value_faults(value):
+            why = f'values[0][{key}]: Invalid value: "{value}": {"; ".join(faults)}'
+            raise BadRequest(f"unable to parse requirement: {why}")
     if op in ("<", ">"):
         return _ordered(text, key, op, next(iter(values)))
     if op in ("!=", "notin"):
@@ -105,11 +97,8 @@ def _ordered(text: str, key: str, op: str, value: str) -> Selects:
 
 
 def _unparsable(text: str) -> BadRequest:
-    return BadRequest(f"unable to parse requirement: found {json_quoted(text)}, expected: in, notin, =, ==, !=, gt, lt")
-
-
-def json_quoted(text: str) -> str:
-    return "'" + text.replace("'", "\\'") + "'"
+    quoted = "'" + text.replace("'", "\\'") + "'"
+    return BadRequest(f"unable to parse requirement: found {quoted}, expected: in, notin, =, ==, !=, gt, lt")
 
 
 def _labels(obj: dict[str, Any]) -> dict[str, str]:

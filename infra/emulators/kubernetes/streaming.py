@@ -124,7 +124,7 @@ async def _execute(stream: Channels, wanted: Wanted, life: ContainerLife, sandbo
                         await stream.write(got.stream, got.data)
                 return got.code
 
-            code = await first(output(), _input(stream, wanted, command, once=True), _departure(stream))
+            code = await first(output(), _input(stream, wanted, command, once=True), stream.departure())
         except NotStarted as exc:
             raise InternalError(f"error executing command in container: {_told(exc, wanted)}") from exc
         except Unattended as exc:
@@ -141,7 +141,7 @@ async def _attach(stream: Channels, wanted: Wanted, life: ContainerLife, sandbox
         raise BadRequest(f"Unable to use a TTY - container {life.name} did not allocate one")
     await _greet(stream, wanted)
     async with AsyncExitStack() as stack:
-        works = [_follow(stream, wanted, log), _departure(stream)]
+        works = [_follow(stream, wanted, log), stream.departure()]
         if wanted.stdin and container.get("stdin"):
             typing = await stack.enter_async_context(attach(sandbox.attendant))
             works.append(_input(stream, wanted, typing, once=bool(container.get("stdinOnce"))))
@@ -198,11 +198,6 @@ async def _input(stream: Channels, wanted: Wanted, typing: Typing, *, once: bool
 async def _ignored(stream: Channels) -> int:
     while True:
         await stream.read()
-
-
-async def _departure(stream: Channels) -> int:
-    await stream.departure()
-    raise Departed
 
 
 async def _resize(typing: Typing, data: bytes) -> None:

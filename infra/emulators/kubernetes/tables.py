@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
-from infra.emulators.kubernetes.columns import BUILTIN, Cells, age, aged, named
+from infra.emulators.kubernetes.columns import BUILTIN, Cells, aged, named
 from infra.emulators.kubernetes.kinds import Kind
+from infra.emulators.kubernetes.moments import age
 from infra.emulators.kubernetes.objects import Object
 
 

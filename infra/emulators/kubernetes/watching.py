@@ -9,11 +9,11 @@ from typing import Any, Final
 from starlette.types import Send
 
 from infra.emulators.kubernetes.answers import encoded
-from infra.emulators.kubernetes.history import Event, Watch, not_in_future
+from infra.emulators.kubernetes.history import Event, Watch, not_in_future, parse_revision
 from infra.emulators.kubernetes.kinds import Kind
 from infra.emulators.kubernetes.lists import selector
-from infra.emulators.kubernetes.objects import Objects, parse_revision
-from infra.emulators.kubernetes.requests import Request
+from infra.emulators.kubernetes.objects import Objects
+from infra.emulators.kubernetes.requests import JSON, Request
 from infra.emulators.kubernetes.selectors import Selects
 from infra.emulators.kubernetes.statuses import Invalid, StatusError, forbidden
 
@@ -32,13 +32,12 @@ async def stream(
     send: Send,
     *,
     shape: Shape,
-    media_type: str,
     stopping: asyncio.Event,
     name: str = "",
 ) -> None:
     """`shape`: the form in which an object goes out, told whether it is the first. Raises StatusError at first only."""
     watching = _Watching(objects, kind, namespace, request, shape, name)
-    headers = [(b"content-type", f"{media_type};stream=watch".encode()), (b"cache-control", b"no-cache, private")]
+    headers = [(b"content-type", f"{JSON};stream=watch".encode()), (b"cache-control", b"no-cache, private")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     writing = asyncio.create_task(watching.write(send))
     others = [asyncio.create_task(request.disconnected()), asyncio.create_task(stopping.wait())]

@@ -32,6 +32,9 @@ class Deletions:
         task.add_done_callback(lambda done: self._forget(name, done))
         return task
 
+    def under_way(self, name: str) -> asyncio.Task[Any] | None:
+        return self._tasks.get(name)
+
     async def ended(self, name: str) -> None:
         """Wait for the deletion that is under way, if there is one."""
         if task := self._tasks.get(name):

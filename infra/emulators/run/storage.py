@@ -1,15 +1,12 @@
-"""Resources on disk: one SQLite file, written through a single thread."""
+"""Resources on disk, each with what it owns: one SQLite file."""
 
-import asyncio
-import sqlite3
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from google.cloud.run_v2 import types
+
+from infra.emulators.sqlite_thread import SqliteThread
 
 # A resource goes when its owner does: the one whose name its own begins with.
 _SCHEMA = """
@@ -38,8 +35,6 @@ _MESSAGES: dict[str, Any] = {
     "tasks": types.Task,
 }
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -49,68 +44,31 @@ class Row:
     container: str | None = None
 
 
-class Storage:
-    """What is written is safe from a crash of the process; the last writes may be lost when the machine loses power."""
-
+class Storage(SqliteThread):
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cloud-run-storage")
-        self._connection: sqlite3.Connection
-
-    async def __aenter__(self) -> Self:
-        await self._in_thread(self._open)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._in_thread(lambda: self._connection.close())
-        self._thread.shutdown()
+        super().__init__(path, "cloud-run-storage", _SCHEMA)
 
     async def load(self, kind: str) -> list[Row]:
         """All of a kind such as "services", oldest first."""
-
-        def read() -> list[Row]:
-            found = self._connection.execute("SELECT message, container FROM resources WHERE kind = ?", (kind,))
-            rows = [Row(_MESSAGES[kind].deserialize(blob), container) for blob, container in found]
-            return sorted(rows, key=lambda row: row.message.create_time)
-
-        return await self._in_thread(read)
+        found = await self.read("SELECT message, container FROM resources WHERE kind = ?", kind)
+        rows = [Row(_MESSAGES[kind].deserialize(blob), container) for blob, container in found]
+        return sorted(rows, key=lambda row: row.message.create_time)
 
     async def save(self, *rows: Row) -> None:
         """Write them all or none; owners come first. A container's name is written once."""
-        written = [_columns(row) for row in rows]
-
-        def write() -> None:
-            with self._connection:
-                self._connection.executemany(
-                    "INSERT INTO resources VALUES (?, ?, ?, ?, ?) "
-                    "ON CONFLICT (name) DO UPDATE SET message = excluded.message",
-                    written,
-                )
-
-        await self._in_thread(write)
+        await self.write(
+            "INSERT INTO resources VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET message = excluded.message",
+            *map(_columns, rows),
+        )
 
     async def delete(self, name: str) -> None:
         """Forget a resource and what it owns; one that is gone is not an error."""
-
-        def write() -> None:
-            with self._connection:
-                self._connection.execute("DELETE FROM resources WHERE name = ?", (name,))
-
-        await self._in_thread(write)
+        await self.write("DELETE FROM resources WHERE name = ?", (name,))
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self._path)
-        self._connection.executescript(
-            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; {_SCHEMA}"
-        )
+        super()._open()
         if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'services'").fetchone():
             self._connection.executescript(f"BEGIN; {_FORMER} COMMIT;")
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
 
 def _columns(row: Row) -> tuple[str, str, str | None, str | None, bytes]:

@@ -8,14 +8,15 @@ import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from google.api_core import exceptions
 from google.cloud.workstations_v1 import types
 
 from infra.emulators.run.containers import Containers, Superseded
+from infra.emulators.run.deletions import Deletions
 from infra.emulators.run.keeper import Observed, Phase, StartFailed, Wanted
+from infra.emulators.run.opened import Opened
 from infra.emulators.workstations.names import id_of, parent_of
 from infra.emulators.workstations.resources import State, changed, in_state
 from infra.emulators.workstations.specs import Folders, machine_type, wanted_container
@@ -32,7 +33,7 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-class Fleet:
+class Fleet(Opened):
     """All clusters, configs and workstations by name; kept in memory and, written through, in a SQLite file.
 
     Opening it starts again what ran; leaving stops the containers. What a container does meanwhile shows on its
@@ -53,27 +54,19 @@ class Fleet:
         self._first: set[str] = set()  # of them, those that have not been ready yet
         self._traffic: dict[str, datetime.datetime] = {}  # workstation -> its last, while it runs
         self._works: set[asyncio.Task[Any]] = set()
-        self._deletions: dict[str, Work] = {}
-        self._opened = AsyncExitStack()
+        self._deletions = Deletions()
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._storage)
-            await opening.enter_async_context(self._containers)
-            opening.push_async_callback(self._end_works)
-            self.clusters = {one.name: one for one in await self._storage.load(types.WorkstationCluster)}
-            self.configs = {one.name: one for one in await self._storage.load(types.WorkstationConfig)}
-            for stored in await self._storage.load_workstations():
-                self._take_in(stored)
-            for stored in list(self.workstations.values()):
-                await self._resume(stored)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._opened.aclose()
+    async def _open(self, opening: AsyncExitStack) -> None:
+        await opening.enter_async_context(self._storage)
+        await opening.enter_async_context(self._containers)
+        await opening.enter_async_context(self._deletions)
+        opening.push_async_callback(self._end_works)
+        self.clusters |= {one.name: one for one in await self._storage.load(types.WorkstationCluster)}
+        self.configs |= {one.name: one for one in await self._storage.load(types.WorkstationConfig)}
+        for stored in await self._storage.load_workstations():
+            self._take_in(stored)
+        for stored in list(self.workstations.values()):
+            await self._resume(stored)
 
     def at_host(self, host: str) -> Stored | None:
         """The workstation that is reached there."""
@@ -135,31 +128,34 @@ class Fleet:
         deleted.delete_time = self._clock()
         deleted.reconciling = True
         self._set(changed(deleted, self._clock()))
-        return self._deletion(name)
+        return self._deletions.begin(name, self._delete(name))
 
     async def deleted(self, name: str) -> None:
-        """Return when the workstation is gone."""
-        await asyncio.wait({self._deletions.get(name) or self.begin_deletion(name)})
+        """Return when the workstation is gone. Raises what keeps it from going."""
+        await asyncio.shield(self._deletions.under_way(name) or self.begin_deletion(name))
 
     async def deletion(self, name: str) -> None:
         """Wait for the deletion of a workstation that is under way, if there is one."""
-        if work := self._deletions.get(name):
-            await asyncio.wait({work})
+        await self._deletions.ended(name)
 
     async def sweep(self) -> None:
         """Stop what nobody used for its config's idle_timeout, or what ran for its running_timeout."""
-        now = self._clock()
-        for name, used_at in list(self._traffic.items()):
-            config = self.configs[parent_of(name)]
-            started_at = self.workstations[name].workstation.start_time
-            for what, timeout, since in (
-                ("idle", config.idle_timeout, used_at),
-                ("running", config.running_timeout, started_at),
-            ):
-                if timeout and now - since >= timeout:
-                    log.info("a workstation's time is up", extra={"workstation": name, "timeout": what})
-                    await asyncio.wait({self.begin_stop(name)})
-                    break
+        over = {name: timeout for name in self._traffic if (timeout := self._timeout_of(name))}
+        for name, timeout in over.items():
+            log.info("a workstation's time is up", extra={"workstation": name, "timeout": timeout})
+        if over:  # all begin at once: while one is awaited, others may be used again
+            await asyncio.wait([self.begin_stop(name) for name in over])
+
+    def _timeout_of(self, name: str) -> str:
+        """Which of its config's timeouts has passed: "idle", "running" or "", none."""
+        now, config = self._clock(), self.configs[parent_of(name)]
+        for what, timeout, since in (
+            ("idle", config.idle_timeout, self._traffic[name]),
+            ("running", config.running_timeout, self.workstations[name].workstation.start_time),
+        ):
+            if timeout and now - since >= timeout:
+                return what
+        return ""
 
     def _take_in(self, stored: Stored) -> None:
         self.workstations[stored.workstation.name] = stored
@@ -216,11 +212,6 @@ class Fleet:
             self._set(in_state(stored.workstation, State.STATE_STOPPED, self._clock()))
         return await self._saved(name)
 
-    def _deletion(self, name: str) -> Work:
-        work = self._deletions[name] = self._work(self._delete(name), f"deletion of {name}")
-        work.add_done_callback(lambda _: self._deletions.pop(name, None))
-        return work
-
     async def _delete(self, name: str) -> types.Workstation:
         stored = self.workstations[name]
         await self._saved(name)
@@ -243,7 +234,7 @@ class Fleet:
         """Bring back what ran, or was about to, when the process ended; finish what was about to stop or go."""
         name, state = stored.workstation.name, stored.workstation.state
         if stored.is_deleted:
-            self._deletion(name)
+            self._deletions.begin(name, self._delete(name))
         elif state == State.STATE_STOPPING:
             self._work(self._stop(name), f"stop of {name}")
         elif state != State.STATE_STOPPED:

@@ -4,7 +4,6 @@ It opens to an access token of exactly that workstation, in the Authorization he
 and WebSockets on without it. What passes counts as traffic for the workstation's idle_timeout.
 """
 
-import asyncio
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
+from infra.emulators.port_connector import PortConnector
 from infra.emulators.workstations.names import parent_of
-from infra.emulators.workstations.ports import PortConnector
 from infra.emulators.workstations.resources import State
 from infra.emulators.workstations.service import Workstations
 from infra.emulators.workstations.storage import Stored
@@ -51,14 +50,10 @@ class Front:
         self._sockets = sockets
         self._clients: dict[tuple[str, int], aiohttp.ClientSession] = {}
         self._calls: Counter[tuple[str, int]] = Counter()
-        self._carriers: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         while self._clients:
             await self._clients.popitem()[1].close()
-        for carrier in self._carriers:
-            carrier.cancel()
-        await asyncio.gather(*self._carriers, return_exceptions=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -159,7 +154,7 @@ class Front:
             if port == AGENT_PORT:
                 connector = aiohttp.UnixConnector(str(folder / "agent.sock"), limit=0, keepalive_timeout=IDLE_S)
             else:
-                connector = PortConnector(folder / "attendant.sock", port, IDLE_S, self._carriers)
+                connector = PortConnector(folder / "attendant.sock", port, keepalive_timeout=IDLE_S)
             self._clients[way] = passage.http_client(connector)
         return self._clients[way]
 

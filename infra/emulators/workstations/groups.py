@@ -1,8 +1,12 @@
 """Clusters and configs over gRPC: what workstations belong to. Making and changing one takes no time here."""
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from google.api_core import exceptions
 from google.cloud.workstations_v1 import types
@@ -16,6 +20,35 @@ from infra.emulators.workstations.names import Level, check_id, child, is_below,
 from infra.emulators.workstations.validation import check_cluster, check_config, check_mask, violation
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What clusters and configs do not have in common. `field`: what requests call one; `there`: all, by name.
+
+    `below`: what is in them, in words, and its names; `empty` deletes that of one, and it itself.
+    """
+
+    message: str
+    field: str
+    level: Level
+    there: dict[str, Any]
+    check: Callable[[Any, str], None]
+    below: tuple[str, Iterable[str]]
+    empty: Callable[[str], Awaitable[Any]]
+    above: "Kind | None" = None
+
+    def existing(self, name: str) -> Any:
+        """Raises NotFound."""
+        found = self.there.get(name)
+        if found is None:
+            raise not_found(name)
+        return found
+
+    def check_above(self, name: str) -> None:
+        """Raises NotFound: what it is to be in is not there."""
+        if self.above is not None:
+            self.above.existing(parent_of(name))
+
+
 class Groups:
     """The methods of both kinds."""
 
@@ -23,179 +56,115 @@ class Groups:
         self._fleet = fleet
         self._answers = answers
         self._clock = clock
+        self._clusters = Kind(
+            "WorkstationCluster",
+            "workstation_cluster",
+            Level.CLUSTER,
+            fleet.clusters,
+            check_cluster,
+            ("workstation configurations", fleet.configs),
+            self._delete_cluster,
+        )
+        self._configs = Kind(
+            "WorkstationConfig",
+            "workstation_config",
+            Level.CONFIG,
+            fleet.configs,
+            check_config,
+            ("workstations", fleet.workstations),
+            self._delete_config,
+            self._clusters,
+        )
 
     def methods(self) -> dict[str, Method]:
-        t = types
-        configs = t.ListUsableWorkstationConfigsRequest, t.ListUsableWorkstationConfigsResponse
+        usable = types.ListUsableWorkstationConfigsRequest, types.ListUsableWorkstationConfigsResponse
         return {
-            "GetWorkstationCluster": Method(self._get_cluster, t.GetWorkstationClusterRequest, t.WorkstationCluster),
-            "ListWorkstationClusters": Method(
-                self._list_clusters, t.ListWorkstationClustersRequest, t.ListWorkstationClustersResponse
-            ),
-            "CreateWorkstationCluster": Method(self._create_cluster, t.CreateWorkstationClusterRequest, Operation),
-            "UpdateWorkstationCluster": Method(self._update_cluster, t.UpdateWorkstationClusterRequest, Operation),
-            "DeleteWorkstationCluster": Method(self._delete_cluster, t.DeleteWorkstationClusterRequest, Operation),
-            "GetWorkstationConfig": Method(self._get_config, t.GetWorkstationConfigRequest, t.WorkstationConfig),
-            "ListWorkstationConfigs": Method(
-                self._list_configs, t.ListWorkstationConfigsRequest, t.ListWorkstationConfigsResponse
-            ),
-            "ListUsableWorkstationConfigs": Method(self._list_usable, *configs),
-            "CreateWorkstationConfig": Method(self._create_config, t.CreateWorkstationConfigRequest, Operation),
-            "UpdateWorkstationConfig": Method(self._update_config, t.UpdateWorkstationConfigRequest, Operation),
-            "DeleteWorkstationConfig": Method(self._delete_config, t.DeleteWorkstationConfigRequest, Operation),
+            **self._methods_of(self._clusters),
+            **self._methods_of(self._configs),
+            # everybody may use everything here
+            "ListUsableWorkstationConfigs": Method(partial(self._list, self._configs, usable[1]), *usable),
         }
 
-    async def _get_cluster(self, request: types.GetWorkstationClusterRequest) -> types.WorkstationCluster:
-        return self._cluster(parse(request.name, Level.CLUSTER, "GetWorkstationClusterRequest.name"))
+    def _methods_of(self, kind: Kind) -> dict[str, Method]:
+        one, many = kind.message, f"{kind.message}s"
+        answer = getattr(types, f"List{many}Response")
+        return {
+            f"Get{one}": Method(partial(self._get, kind), getattr(types, f"Get{one}Request"), getattr(types, one)),
+            f"List{many}": Method(partial(self._list, kind, answer), getattr(types, f"List{many}Request"), answer),
+            f"Create{one}": Method(partial(self._create, kind), getattr(types, f"Create{one}Request"), Operation),
+            f"Update{one}": Method(partial(self._update, kind), getattr(types, f"Update{one}Request"), Operation),
+            f"Delete{one}": Method(partial(self._delete, kind), getattr(types, f"Delete{one}Request"), Operation),
+        }
 
-    async def _list_clusters(
-        self, request: types.ListWorkstationClustersRequest
-    ) -> types.ListWorkstationClustersResponse:
-        kind = "ListWorkstationClustersRequest"
-        parent = parse_parent(request.parent, Level.LOCATION, f"{kind}.parent")
-        names, token = listed(self._fleet.clusters, parent, request.page_size, request.page_token, kind, request.filter)
-        return types.ListWorkstationClustersResponse(
-            workstation_clusters=[self._fleet.clusters[name] for name in names], next_page_token=token
-        )
+    async def _get(self, kind: Kind, request: Any) -> Any:
+        return kind.existing(parse(request.name, kind.level, f"{type(request).__name__}.name"))
 
-    async def _create_cluster(self, request: types.CreateWorkstationClusterRequest) -> Operation:
-        kind = "CreateWorkstationClusterRequest"
-        parent = parse(request.parent, Level.LOCATION, f"{kind}.parent")
-        check_id(request.workstation_cluster_id, f"{kind}.workstation_cluster_id")
-        _present("workstation_cluster" in request, f"{kind}.workstation_cluster")
-        check_cluster(request.workstation_cluster, f"{kind}.workstation_cluster")
-        name = child(parent, Level.CLUSTER, request.workstation_cluster_id)
-        if name in self._fleet.clusters:
+    async def _list(self, kind: Kind, answer: Any, request: Any) -> Any:
+        said = type(request).__name__
+        parent = parse_parent(request.parent, Level(kind.level - 1), f"{said}.parent")
+        where = getattr(request, "filter", "")  # the usable ones have none
+        names, token = listed(kind.there, parent, request.page_size, request.page_token, said, where)
+        return answer({f"{kind.field}s": [kind.there[name] for name in names], "next_page_token": token})
+
+    async def _create(self, kind: Kind, request: Any) -> Operation:
+        said = type(request).__name__
+        parent = parse(request.parent, Level(kind.level - 1), f"{said}.parent")
+        given = getattr(request, f"{kind.field}_id")
+        check_id(given, f"{said}.{kind.field}_id")
+        if kind.field not in request:
+            raise violation(f"{said}.{kind.field}", "required field not present")
+        asked = getattr(request, kind.field)
+        kind.check(asked, f"{said}.{kind.field}")
+        name = child(parent, kind.level, given)
+        kind.check_above(name)
+        if name in kind.there:
             raise already_exists(name)
-        made = resources.new(name, request.workstation_cluster, self._clock())
-        return await self._written("create", made, request.validate_only)
+        return await self._written("create", resources.new(name, asked, self._clock()), request.validate_only)
 
-    async def _update_cluster(self, request: types.UpdateWorkstationClusterRequest) -> Operation:
-        kind = "UpdateWorkstationClusterRequest"
-        asked: types.WorkstationCluster = request.workstation_cluster
-        name = parse(asked.name, Level.CLUSTER, f"{kind}.workstation_cluster.name")
-        if request.allow_missing and name not in self._fleet.clusters:
-            check_cluster(asked, f"{kind}.workstation_cluster")
+    async def _update(self, kind: Kind, request: Any) -> Operation:
+        said = type(request).__name__
+        asked = getattr(request, kind.field)
+        name = parse(asked.name, kind.level, f"{said}.{kind.field}.name")
+        kind.check_above(name)
+        if request.allow_missing and name not in kind.there:
+            kind.check(asked, f"{said}.{kind.field}")
             return await self._written("create", resources.new(name, asked, self._clock()), request.validate_only)
-        current = self._cluster(name)
+        current = kind.existing(name)
         check_etag(current, asked.etag)
         paths = list(request.update_mask.paths)
-        wanted: types.WorkstationCluster = resources.merged(current, asked, paths)
-        check_mask(paths, current, wanted, kind)
-        check_cluster(wanted, f"{kind}.workstation_cluster")
+        wanted = resources.merged(current, asked, paths)
+        check_mask(paths, current, wanted, said)
+        kind.check(wanted, f"{said}.{kind.field}")
         return await self._written("update", resources.changed(wanted, self._clock()), request.validate_only)
 
-    async def _delete_cluster(self, request: types.DeleteWorkstationClusterRequest) -> Operation:
-        name = parse(request.name, Level.CLUSTER, "DeleteWorkstationClusterRequest.name")
-        current = self._cluster(name)
-        check_etag(current, request.etag)
-        configs = [config for config in self._fleet.configs if is_below(config, name)]
-        if configs and not request.force:
-            raise exceptions.FailedPrecondition(
-                f"Resource '{name}' has nested resources: {len(configs)} workstation configurations. "
-                "Delete them first, or set force to true."
-            )
-        if request.validate_only:
-            return await self._answers.preview("delete", current)
-
-        async def delete() -> types.WorkstationCluster:
-            for config in configs:
-                await self._emptied(config)
-            return await self._fleet.forget(current)
-
-        return await self._answers.operation("delete", name, delete())
-
-    async def _get_config(self, request: types.GetWorkstationConfigRequest) -> types.WorkstationConfig:
-        return self._config(parse(request.name, Level.CONFIG, "GetWorkstationConfigRequest.name"))
-
-    async def _list_configs(self, request: types.ListWorkstationConfigsRequest) -> types.ListWorkstationConfigsResponse:
-        kind = "ListWorkstationConfigsRequest"
-        parent = parse_parent(request.parent, Level.CLUSTER, f"{kind}.parent")
-        names, token = listed(self._fleet.configs, parent, request.page_size, request.page_token, kind, request.filter)
-        return types.ListWorkstationConfigsResponse(
-            workstation_configs=[self._fleet.configs[name] for name in names], next_page_token=token
-        )
-
-    async def _list_usable(
-        self, request: types.ListUsableWorkstationConfigsRequest
-    ) -> types.ListUsableWorkstationConfigsResponse:
-        """Everybody may use everything here."""
-        kind = "ListUsableWorkstationConfigsRequest"
-        parent = parse_parent(request.parent, Level.CLUSTER, f"{kind}.parent")
-        names, token = listed(self._fleet.configs, parent, request.page_size, request.page_token, kind)
-        return types.ListUsableWorkstationConfigsResponse(
-            workstation_configs=[self._fleet.configs[name] for name in names], next_page_token=token
-        )
-
-    async def _create_config(self, request: types.CreateWorkstationConfigRequest) -> Operation:
-        kind = "CreateWorkstationConfigRequest"
-        parent = parse(request.parent, Level.CLUSTER, f"{kind}.parent")
-        check_id(request.workstation_config_id, f"{kind}.workstation_config_id")
-        _present("workstation_config" in request, f"{kind}.workstation_config")
-        check_config(request.workstation_config, f"{kind}.workstation_config")
-        self._cluster(parent)
-        name = child(parent, Level.CONFIG, request.workstation_config_id)
-        if name in self._fleet.configs:
-            raise already_exists(name)
-        made = resources.new(name, request.workstation_config, self._clock())
-        return await self._written("create", made, request.validate_only)
-
-    async def _update_config(self, request: types.UpdateWorkstationConfigRequest) -> Operation:
-        kind = "UpdateWorkstationConfigRequest"
-        asked: types.WorkstationConfig = request.workstation_config
-        name = parse(asked.name, Level.CONFIG, f"{kind}.workstation_config.name")
-        self._cluster(parent_of(name))
-        if request.allow_missing and name not in self._fleet.configs:
-            check_config(asked, f"{kind}.workstation_config")
-            return await self._written("create", resources.new(name, asked, self._clock()), request.validate_only)
-        current = self._config(name)
-        check_etag(current, asked.etag)
-        paths = list(request.update_mask.paths)
-        wanted: types.WorkstationConfig = resources.merged(current, asked, paths)
-        check_mask(paths, current, wanted, kind)
-        check_config(wanted, f"{kind}.workstation_config")
-        return await self._written("update", resources.changed(wanted, self._clock()), request.validate_only)
-
-    async def _delete_config(self, request: types.DeleteWorkstationConfigRequest) -> Operation:
-        name = parse(request.name, Level.CONFIG, "DeleteWorkstationConfigRequest.name")
-        current = self._config(name)
-        check_etag(current, request.etag)
-        there = [one for one in self._fleet.workstations if is_below(one, name)]
-        if there and not request.force:
-            raise exceptions.FailedPrecondition(
-                f"Resource '{name}' has nested resources: {len(there)} workstations. "
-                "Delete them first, or set force to true."
-            )
-        if request.validate_only:
-            return await self._answers.preview("delete", current)
-        return await self._answers.operation("delete", name, self._emptied(name))
-
-    async def _emptied(self, name: str) -> types.WorkstationConfig:
-        """Delete a config with its workstations."""
-        while there := [one for one in self._fleet.workstations if is_below(one, name)]:
-            await asyncio.gather(*(self._fleet.deleted(one) for one in there))
-        return await self._fleet.forget(self._fleet.configs[name])
-
-    async def _written(
-        self, verb: str, group: types.WorkstationCluster | types.WorkstationConfig, validate_only: bool
-    ) -> Operation:
+    async def _written(self, verb: str, group: Any, validate_only: bool) -> Operation:
         if validate_only:
             return await self._answers.preview(verb, group)
         return await self._answers.operation(verb, group.name, self._fleet.save(group))
 
-    def _cluster(self, name: str) -> types.WorkstationCluster:
-        found = self._fleet.clusters.get(name)
-        if found is None:
-            raise not_found(name)
-        return found
+    async def _delete(self, kind: Kind, request: Any) -> Operation:
+        name = parse(request.name, kind.level, f"{type(request).__name__}.name")
+        current = kind.existing(name)
+        check_etag(current, request.etag)
+        words, names = kind.below
+        there = sum(is_below(one, name) for one in names)
+        if there and not request.force:
+            raise exceptions.FailedPrecondition(
+                f"Resource '{name}' has nested resources: {there} {words}. Delete them first, or set force to true."
+            )
+        if request.validate_only:
+            return await self._answers.preview("delete", current)
+        return await self._answers.operation("delete", name, kind.empty(name))
 
-    def _config(self, name: str) -> types.WorkstationConfig:
-        found = self._fleet.configs.get(name)
-        if found is None:
-            raise not_found(name)
-        return found
+    async def _delete_cluster(self, name: str) -> types.WorkstationCluster:
+        """With its configs, also those that are made meanwhile. Raises NotFound: another deletion was faster."""
+        while there := [one for one in self._fleet.configs if is_below(one, name)]:
+            with contextlib.suppress(exceptions.NotFound):
+                await self._delete_config(there[0])
+        return await self._fleet.forget(self._clusters.existing(name))
 
-
-def _present(there: bool, field: str) -> None:
-    if not there:
-        raise violation(field, "required field not present")
+    async def _delete_config(self, name: str) -> types.WorkstationConfig:
+        """With its workstations, also those that are made meanwhile. Raises NotFound: another deletion was faster."""
+        while there := [one for one in self._fleet.workstations if is_below(one, name)]:
+            await asyncio.gather(*(self._fleet.deleted(one) for one in there))
+        return await self._fleet.forget(self._configs.existing(name))

@@ -1,15 +1,12 @@
-"""Clusters, configs and workstations on disk: one SQLite file, written through a single thread."""
+"""Clusters, configs and workstations on disk: one SQLite file."""
 
-import asyncio
-import sqlite3
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from google.cloud.workstations_v1 import types
+
+from infra.emulators.sqlite_thread import SqliteThread
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS clusters (name TEXT PRIMARY KEY, message BLOB NOT NULL) WITHOUT ROWID;
@@ -24,7 +21,6 @@ CREATE TABLE IF NOT EXISTS workstations (
 """
 _TABLES: dict[type, str] = {types.WorkstationCluster: "clusters", types.WorkstationConfig: "configs"}
 
-T = TypeVar("T")
 Group = TypeVar("Group", types.WorkstationCluster, types.WorkstationConfig)
 
 
@@ -46,43 +42,23 @@ class Stored:
         return bool(self.workstation.delete_time)
 
 
-class Storage:
-    """What is written is safe from a crash of the process; the last writes may be lost when the machine loses power."""
-
+class Storage(SqliteThread):
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="workstations-storage")
-        self._connection: sqlite3.Connection
-
-    async def __aenter__(self) -> Self:
-        await self._in_thread(self._open)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._in_thread(lambda: self._connection.close())
-        self._thread.shutdown()
+        super().__init__(path, "workstations-storage", _SCHEMA)
 
     async def load(self, kind: type[Group]) -> list[Group]:
         """All clusters, or all configs."""
-        rows = await self._in_thread(
-            lambda: self._connection.execute(f"SELECT message FROM {_TABLES[kind]}").fetchall()  # noqa: S608
-        )
-        return [kind.deserialize(blob) for (blob,) in rows]
+        return [kind.deserialize(blob) for (blob,) in await self.read(f"SELECT message FROM {_TABLES[kind]}")]  # noqa: S608
 
     async def load_workstations(self) -> list[Stored]:
-        rows = await self._in_thread(
-            lambda: self._connection.execute("SELECT message, container, disks, boost FROM workstations").fetchall()
-        )
         return [
             Stored(types.Workstation.deserialize(blob), name, types.WorkstationConfig.deserialize(disks), boost)
-            for blob, name, disks, boost in rows
+            for blob, name, disks, boost in await self.read("SELECT message, container, disks, boost FROM workstations")
         ]
 
     async def save(self, group: Group) -> None:
         row = (group.name, type(group).serialize(group))
-        await self._execute(f"INSERT OR REPLACE INTO {_TABLES[type(group)]} VALUES (?, ?)", row)  # noqa: S608
+        await self.write(f"INSERT OR REPLACE INTO {_TABLES[type(group)]} VALUES (?, ?)", row)  # noqa: S608
 
     async def save_workstation(self, stored: Stored) -> None:
         row = (
@@ -92,24 +68,9 @@ class Storage:
             types.WorkstationConfig.serialize(stored.disks),
             stored.boost,
         )
-        await self._execute("INSERT OR REPLACE INTO workstations VALUES (?, ?, ?, ?, ?)", row)
+        await self.write("INSERT OR REPLACE INTO workstations VALUES (?, ?, ?, ?, ?)", row)
 
     async def delete(self, name: str) -> None:
         """Forget what has that name; what is gone is not an error."""
         for table in (*_TABLES.values(), "workstations"):
-            await self._execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
-
-    async def _execute(self, statement: str, row: tuple[object, ...]) -> None:
-        def write() -> None:
-            with self._connection:
-                self._connection.execute(statement, row)
-
-        await self._in_thread(write)
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self._path)
-        self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+            await self.write(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608

@@ -15,8 +15,6 @@ import sys
 AGENT_PARENT = "/opt/onmemos"
 AGENT_PACKAGES = "/opt/onmemos/site-packages"
 COMMAND_NOT_FOUND = 127
-# What is sent to the container's first process is meant for the command, also where the first process is another.
-PASSED_ON = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM")
 
 
 def main(arguments: list[str]) -> int:
@@ -101,24 +99,11 @@ def _attend(attendance: str) -> None:
 
 def _attend_terminal() -> None:
     """Become the attendant of a child that leads a terminal; only the child returns."""
-    import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum
-    import fcntl
-    import termios
+    sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - as above
+    import terminal  # type: ignore[import-not-found]
 
-    ours, theirs = os.openpty()
-    passed_on = tuple(getattr(_signal, f"SIG{name}") for name in PASSED_ON)
-    held = _signal.pthread_sigmask(_signal.SIG_BLOCK, passed_on)  # until there is somebody to pass them on to
-    command = os.fork()
-    if command:
-        os.close(theirs)
-        _serve(ours, command, passed_on)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
-    os.close(ours)
-    os.setsid()
-    fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-    for fd in (0, 1, 2):
-        os.dup2(theirs, fd)
-    os.close(theirs)
+    del sys.path[0]
+    terminal.lead(_serve)
 
 
 def _serve(ours: int, command: int = 0, passed_on: tuple[int, ...] = ()) -> None:
@@ -129,7 +114,7 @@ def _serve(ours: int, command: int = 0, passed_on: tuple[int, ...] = ()) -> None
         import listening  # type: ignore[import-not-found]
 
         listener = listening.bind("/run/onmemos/attendant.sock")
-        _call_ourselves("attendant")
+        listening.call_process("attendant")
         if ours < 0:
             listening.wait(listener)
         import attendant  # type: ignore[import-not-found]
@@ -141,17 +126,9 @@ def _serve(ours: int, command: int = 0, passed_on: tuple[int, ...] = ()) -> None
         os._exit(code)
 
 
-def _call_ourselves(name: str) -> None:
-    try:
-        with open("/proc/self/comm", "w") as file:  # noqa: PTH123
-            file.write(name)
-    except OSError:
-        return  # gVisor's names cannot be changed
-
-
 def _default_signals() -> None:
     """Python ignores these two, and what is ignored stays so in the program that this one becomes."""
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum
 
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)

@@ -208,6 +208,12 @@ async def test_whoever_attaches_types_for_the_command(node: Node) -> None:
     assert container_of(await node.ended("typed"))["state"]["terminated"]["exitCode"] == 4
 
 
+async def test_a_terminals_log_is_whole(node: Node) -> None:
+    await node.run("terminal", "seq 20000; tty; exit 3", container={"tty": True}, restartPolicy="Never")
+    assert container_of(await node.ended("terminal"))["state"]["terminated"]["exitCode"] == 3
+    assert (await node.log("terminal")).split() == [*map(str, range(1, 20_001)), "/dev/pts/0"]
+
+
 async def test_logs_are_followed_cut_and_dated(node: Node) -> None:
     script = "seq 3; echo oops >&2; touch /tmp/said; until [ -e /tmp/go ]; do sleep 0.02; done; echo last"
     said = {"readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/said"]}}}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from infra.emulators.kubernetes.podlogs import FOLLOWER_BYTES, LogFile, LogOptions, log_options, read_log
+from infra.emulators.kubernetes.log_options import LogOptions, log_options
+from infra.emulators.kubernetes.podlogs import FOLLOWER_BYTES, LogFile, read_log
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -81,7 +82,7 @@ async def test_a_log_is_bounded_and_followed_past_its_turn(tmp_path: Path) -> No
         await asyncio.sleep(0)
         log.add("stdout", b"%d\n" % number)
     log.end()
-    assert (await asyncio.wait_for(following, 5)).endswith("7\n")
+    assert (await asyncio.wait_for(following, 30)).endswith("7\n")
     assert log.rotations > 0
     assert sum(path.stat().st_size for path in list(tmp_path.iterdir())) <= 400  # noqa: ASYNC240
     assert (await text(log)).endswith("7\n")
@@ -101,3 +102,22 @@ async def test_a_follower_gets_what_is_printed_and_is_let_go_when_it_does_not_re
     while (got := await deaf.next()) is not None:
         read += len(got[1])
     assert read <= FOLLOWER_BYTES + 100_000
+
+
+async def test_a_log_is_there_at_every_moment_of_its_turns(tmp_path: Path) -> None:
+    log = a_log(tmp_path, largest_bytes=1)
+    missing = []
+
+    def look() -> None:
+        while not log.ended:
+            if not log.path.exists():
+                missing.append(log.rotations)
+
+    looking = asyncio.create_task(asyncio.to_thread(look))
+    for _ in range(300):
+        log.add("stdout", b"a\n")
+        await asyncio.sleep(0)
+    log.end()
+    await looking
+    assert log.rotations == 299
+    assert not missing
