@@ -36,12 +36,13 @@ test-gke: ## the GKE provider on any cluster: KUBECONFIG=… [IMAGE=…, which a
 	@ONMEMOS_TEST_KUBECONFIG="$(abspath $(KUBECONFIG))" ONMEMOS_TEST_IMAGE="$(IMAGE)" \
 		$(VENV)/python -m pytest -rs -k gke tests/contract/providers $(ARGS)
 
-check: ## ruff, mypy --strict, import-linter
+check: ## ruff, mypy --strict, import-linter; whether what is written from the route table is stale
 	$(DEV)
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+	@$(VENV)/python -m infra.openapi --check
 
 bench: ## the figures, measured on this machine; ARGS=--json
 	$(LOCAL)
