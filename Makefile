@@ -7,7 +7,7 @@ LOCAL = @$(PYTHON) infra/local/bootstrap.py local
 DEV = @$(PYTHON) infra/local/bootstrap.py dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-gke check bench reconcile clean
+.PHONY: help demo up test test-gke check terraform bench reconcile clean
 
 help: ## this list
 	@echo "OnMemOS: isolated sessions where commands run"
@@ -36,12 +36,16 @@ test-gke: ## the Kubernetes API and the GKE provider on any cluster: KUBECONFIG=
 	@ONMEMOS_TEST_KUBECONFIG="$(abspath $(KUBECONFIG))" ONMEMOS_TEST_IMAGE="$(IMAGE)" \
 		$(VENV)/python -m pytest -rs -k "kubernetes or gke" tests/contract/kubernetes tests/contract/providers $(ARGS)
 
-check: ## ruff, mypy --strict, import-linter
+check: ## ruff, mypy --strict, import-linter; whether what is written from the route table is stale
 	$(DEV)
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+	@$(VENV)/python -m infra.openapi --check
+
+terraform: ## format, arguments and tests of terraform/, without a cloud; ARGS=-filter=tests/access.tftest.hcl for some
+	@$(PYTHON) -m infra.terraform_check $(ARGS)
 
 bench: ## the figures, measured on this machine; ARGS=--json
 	$(LOCAL)

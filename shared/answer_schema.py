@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields
 
 from shared.callers import Scope
-from shared.fields import Choice, Flag, Moment, Number, Strict, Text, Value, seen
+from shared.fields import Choice, Flag, Moment, Number, Strict, Value, seen
 from shared.job_models import JobState
 from shared.models import ProviderName, State
 
@@ -22,6 +22,21 @@ class Answer(Strict):
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         field_obj.required = field_name not in self.sometimes
+
+
+class String(Value[str]):
+    """Any text: what a command wrote may hold anything."""
+
+    def __init__(self, about: str, **options: Any) -> None:
+        super().__init__(about=about, **options)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", **self._described()}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(f"got {seen(value)}, wanted a string")
+        return value
 
 
 class Strings(Value[dict[str, Any]]):
@@ -59,22 +74,22 @@ class MachineAnswer(Answer):
     """How large a workspace is."""
 
     cpu = Number(0, inf, about="virtual processors")
-    memory = Text("main memory, a quantity such as 2048Mi")
+    memory = String("main memory, a quantity such as 2048Mi")
 
 
 class MountedShareAnswer(Answer):
     """An NFS share that a session has mounted."""
 
-    ip = Text("the server's IPv4 address")
-    share = Text("the share's name")
-    mount_path = Text("where in the session it is")
+    ip = String("the server's IPv4 address")
+    share = String("the share's name")
+    mount_path = String("where in the session it is")
 
 
 class MountsAnswer(Answer):
     """What a session has mounted."""
 
-    bucket = Text("the bucket's name")
-    mount_path = Text("where in the session the bucket is")
+    bucket = String("the bucket's name")
+    mount_path = String("where in the session the bucket is")
     keep = Flag(about="whether the bucket outlives the session")
     filestore = fields.Nested(MountedShareAnswer, allow_none=True)
 
@@ -84,13 +99,13 @@ class SessionAnswer(Answer):
 
     sometimes = frozenset({"error"})
 
-    id = Text("what every other call names it by")
+    id = String("what every other call names it by")
     provider = Choice(*ProviderName, about="where it runs")
-    namespace = Text("the project or team that it is for")
-    user = Text("the person or program that it is for")
+    namespace = String("the project or team that it is for")
+    user = String("the person or program that it is for")
     status = Choice(*State, about="one that says running has just answered")
-    url = Text("where its workspace answers directly; null: only through the API", allow_none=True)
-    websocket = Text("the path of its shell")
+    url = String("where its workspace answers directly; null: only through the API", allow_none=True)
+    websocket = String("the path of its shell")
     ssh = Flag(about="whether it can be reached by SSH")
     details = Strings(
         {"boots": _count("how often its workspace was started; more than 1: it was restarted under the same id")},
@@ -101,19 +116,19 @@ class SessionAnswer(Answer):
     expires_at = Moment(allow_none=True, about="when its time is up; null: its time stands still")
     suspended_at = Moment(allow_none=True, about="since when it is suspended; null: it is not")
     ttl_left_seconds = Number(0, inf, allow_none=True, about="what a suspended one has left; null: see expires_at")
-    template = Text("what it started from")
+    template = String("what it started from")
     labels = Strings()
     idle_timeout_minutes = _count("how long nothing may happen in it; null: as long as its TTL", allow_none=True)
     long_lived = Flag(about="whether it is for days")
     auto_resume = Flag(about="whether a command resumes it when it is suspended")
     storage = fields.Nested(MountsAnswer)
-    error = Text("why it failed; only there if it did")
+    error = String("why it failed; only there if it did")
 
 
 class DeletedSessionAnswer(Answer):
     """A session that is gone for everybody."""
 
-    id = Text("the session's id")
+    id = String("the session's id")
     status = Choice(State.DELETING)
     success = Flag()
 
@@ -122,34 +137,34 @@ class SessionPageAnswer(Answer):
     """A page of sessions."""
 
     sessions = _list(SessionAnswer, "newest first")
-    next_page_token = Text("page_token of the next page; null: this is the last", allow_none=True)
+    next_page_token = String("page_token of the next page; null: this is the last", allow_none=True)
 
 
 class WorkspacePageAnswer(Answer):
     """A page of workspaces, which are sessions on Cloud Run."""
 
     workspaces = _list(SessionAnswer, "newest first")
-    next_page_token = Text("page_token of the next page; null: this is the last", allow_none=True)
+    next_page_token = String("page_token of the next page; null: this is the last", allow_none=True)
 
 
 class PlanAnswer(Answer):
     """What a session would be."""
 
     provider = Choice(*ProviderName, about="where it would run")
-    reasons = fields.List(Text("a sentence"), metadata={"description": "why there"})
+    reasons = fields.List(String("a sentence"), metadata={"description": "why there"})
     resources = fields.Nested(MachineAnswer)
     expected_start_seconds = _count("how long it usually takes to start")
     cost_per_hour_usd = Number(0, inf, about="by the list's prices, in US dollars")
-    prices_of = Text("the month of that list")
-    notes = fields.List(Text("a sentence"), metadata={"description": "what the price leaves out"})
+    prices_of = String("the month of that list")
+    notes = fields.List(String("a sentence"), metadata={"description": "what the price leaves out"})
 
 
 class ConnectionAnswer(Answer):
     """How to reach a session's workspace without the functions."""
 
-    url = Text("where its agent answers HTTP; null: it cannot be reached", allow_none=True)
-    websocket = Text("where its shell answers WebSockets; null: it cannot be reached", allow_none=True)
-    ticket = Text("opens both: in the header Authorization: Bearer as often as you like, as ?ticket= once")
+    url = String("where its agent answers HTTP; null: it cannot be reached", allow_none=True)
+    websocket = String("where its shell answers WebSockets; null: it cannot be reached", allow_none=True)
+    ticket = String("opens both: in the header Authorization: Bearer as often as you like, as ?ticket= once")
     expires_at = Moment(about="when the ticket stops opening anything")
     ssh = Strings(allow_none=True, about="how to reach it by SSH, such as the command; null: not at all")
 
@@ -157,8 +172,8 @@ class ConnectionAnswer(Answer):
 class ExecutionAnswer(Answer):
     """A command's end."""
 
-    stdout = Text("what it wrote there, at most 10 MB")
-    stderr = Text("what it wrote there, at most 10 MB")
+    stdout = String("what it wrote there, at most 10 MB")
+    stderr = String("what it wrote there, at most 10 MB")
     returncode = Number(-inf, inf, whole=True, about="124: its time was up; 128 + N: signal N ended it")
     success = Flag(about="whether returncode is 0")
     timed_out = Flag()
@@ -171,11 +186,11 @@ class ListedJobAnswer(Answer):
 
     sometimes = frozenset({"command", "argv"})
 
-    id = Text("the job's id")
-    session_id = Text("its session's id")
+    id = String("the job's id")
+    session_id = String("its session's id")
     state = Choice(*JobState)
-    command = Text("the line for /bin/sh; this or argv")
-    argv = fields.List(Text("a word"), metadata={"description": "the program and its arguments; this or command"})
+    command = String("the line for /bin/sh; this or argv")
+    argv = fields.List(String("a word"), metadata={"description": "the program and its arguments; this or command"})
     timeout = Number(0, inf, about="how many seconds each attempt may take")
     retries = _count("how often a failed attempt is made again")
     attempts = _count("how many were begun")
@@ -183,14 +198,14 @@ class ListedJobAnswer(Answer):
     created_at = Moment()
     started_at = Moment(allow_none=True)
     finished_at = Moment(allow_none=True)
-    error = Text("why it could not run; null: nothing was in its way", allow_none=True)
+    error = String("why it could not run; null: nothing was in its way", allow_none=True)
 
 
 class JobAnswer(ListedJobAnswer):
     """A job, with the newest of its output."""
 
-    stdout = Text("the newest of it")
-    stderr = Text("the newest of it")
+    stdout = String("the newest of it")
+    stderr = String("the newest of it")
     truncated = Flag(about="whether there was more output")
 
 
@@ -198,19 +213,19 @@ class JobPageAnswer(Answer):
     """A page of a session's jobs."""
 
     jobs = _list(ListedJobAnswer, "newest first")
-    next_page_token = Text("page_token of the next page; null: this is the last", allow_none=True)
+    next_page_token = String("page_token of the next page; null: this is the last", allow_none=True)
 
 
 class TemplateAnswer(Answer):
     """What a session can start from."""
 
-    name = Text("what it is asked for by")
-    description = Text("what it is for")
-    image = Text("the container image")
+    name = String("what it is asked for by")
+    description = String("what it is for")
+    image = String("the container image")
     resources = fields.Nested(MachineAnswer)
     env = Strings()
     available = Flag(about="whether a session can start from it here")
-    reason = Text("why not; null: it can", allow_none=True)
+    reason = String("why not; null: it can", allow_none=True)
 
 
 class TemplatesAnswer(Answer):
@@ -222,12 +237,12 @@ class TemplatesAnswer(Answer):
 class KeyAnswer(Answer):
     """An API key without its secret, which nobody knows any more."""
 
-    id = Text("names it, and opens nothing")
-    name = Text("what it is called")
-    tenant = Text("whose it is")
+    id = String("names it, and opens nothing")
+    name = String("what it is called")
+    tenant = String("whose it is")
     scopes = fields.List(Choice(*Scope), metadata={"description": "what it may be used for"})
     namespaces = fields.List(
-        Text("a namespace"), allow_none=True, metadata={"description": "what it opens; null: all of its tenant's"}
+        String("a namespace"), allow_none=True, metadata={"description": "what it opens; null: all of its tenant's"}
     )
     created_at = Moment()
     expires_at = Moment(allow_none=True, about="null: never")
@@ -237,7 +252,7 @@ class KeyAnswer(Answer):
 class NewKeyAnswer(KeyAnswer):
     """A key with its secret."""
 
-    key = Text("the secret, for the header X-API-Key: it is here and nowhere else")
+    key = String("the secret, for the header X-API-Key: it is here and nowhere else")
 
 
 class RevokedKeyAnswer(KeyAnswer):
@@ -264,10 +279,10 @@ class ErrorAnswer(Answer):
 
     sometimes = frozenset({"errors"})
 
-    detail = Text("a sentence: the thing, the value seen, the value wanted")
-    code = Text("stable: what to tell errors apart by")
+    detail = String("a sentence: the thing, the value seen, the value wanted")
+    code = String("stable: what to tell errors apart by")
     errors = fields.Dict(
-        keys=Text("a field"), values=fields.List(Text("a complaint")),
+        keys=String("a field"), values=fields.List(String("a complaint")),
         metadata={"description": "the complaints about each field of the request"},
     )  # fmt: skip
 
@@ -276,4 +291,4 @@ class GatewayErrorAnswer(Answer):
     """Why a call failed, in the words of API Gateway."""
 
     code = Number(400, 599, whole=True, about="the status")
-    message = Text("a sentence")
+    message = String("a sentence")

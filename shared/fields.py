@@ -149,7 +149,7 @@ class Cpu(Value[float]):
 
     def json_schema(self) -> dict[str, Any]:
         bounds = {"minimum": 0, "exclusiveMinimum": True, "maximum": MAX_CPU}
-        return {"type": "number", **bounds, **self._described("or the same as text")}
+        return {"type": "number", **bounds, **self._described("a number, or the same as text")}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
         number = _number_of(value) if isinstance(value, str) else value
@@ -206,7 +206,7 @@ class Strict(Schema):
 
 
 class ResourcesSchema(Strict):
-    """resources: {cpu, memory}."""
+    """How large a workspace is to be."""
 
     cpu = Cpu(load_default=1.0, about="virtual processors")
     memory = Memory(load_default=2 << 30, about="main memory")

@@ -256,14 +256,14 @@ def _refuse(exc: ValidationError) -> NoReturn:
     raise errors.InvalidRequest(detail, complaints) from exc
 
 
-def status_of(exc: errors.OnMemOSError) -> int:
+def status_of(kind: type[errors.OnMemOSError]) -> int:
     """The HTTP status of a domain error."""
-    return next((STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES), 500)
+    return next((STATUSES[known] for known in kind.__mro__ if known in STATUSES), 500)
 
 
 def refusal(exc: errors.OnMemOSError) -> JSONResponse:
     """A domain error as every function answers it."""
-    status = status_of(exc)
+    status = status_of(type(exc))
     body: dict[str, Any] = {"detail": str(exc), "code": exc.code}
     if isinstance(exc, errors.InvalidRequest) and exc.errors:
         body["errors"] = exc.errors

@@ -252,7 +252,7 @@ def _with(platform: Mapping[str, str], shown: Iterable[Header]) -> list[Header]:
 
 
 def _farewell(exc: errors.OnMemOSError) -> Farewell:
-    return Farewell(_close_code(status_of(exc)), str(exc))
+    return Farewell(_close_code(status_of(type(exc))), str(exc))
 
 
 def _close_code(status: int) -> int:

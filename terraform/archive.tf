@@ -16,4 +16,8 @@ resource "google_storage_bucket_object" "source" {
   bucket = google_storage_bucket.source.name
   name   = "source-${substr(local.source_digest, 0, 16)}.zip"
   source = data.archive_file.source.output_path
+
+  lifecycle {
+    create_before_destroy = true # functions are built from the one before until they are built from this one
+  }
 }

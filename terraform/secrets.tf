@@ -40,7 +40,7 @@ locals {
 resource "google_secret_manager_secret" "secret" {
   for_each            = local.secret_names
   secret_id           = "${var.name}-${replace(each.value, "_", "-")}"
-  deletion_protection = var.deletion_protection
+  deletion_protection = var.deletion_protection && each.value != "templates" # whoever has none any more may say so
 
   replication {
     auto {}

@@ -46,11 +46,11 @@ variable "deletion_protection" {
 variable "firestore_location" {
   description = "Where the database is: a region, or nam5 or eur3 for several. It can never be changed. By default the region."
   type        = string
-  default     = null
+  default     = ""
 
   validation {
-    condition     = var.firestore_location == null || can(regex("^(nam[0-9]+|eur[0-9]+|[a-z]+-[a-z]+[0-9]+)$", var.firestore_location))
-    error_message = "firestore_location: got \"${coalesce(var.firestore_location, "")}\", wanted a region such as europe-west1, nam5 or eur3."
+    condition     = var.firestore_location == "" || can(regex("^(nam[0-9]+|eur[0-9]+|[a-z]+-[a-z]+[0-9]+)$", var.firestore_location))
+    error_message = "firestore_location: got \"${var.firestore_location}\", wanted a region such as europe-west1, nam5 or eur3."
   }
 }
 
@@ -63,11 +63,11 @@ variable "former_instances" {
 variable "gateway_region" {
   description = "Where the API Gateway is; it is offered in some regions only. By default the region."
   type        = string
-  default     = null
+  default     = ""
 
   validation {
-    condition     = var.gateway_region == null || can(regex("^[a-z]+-[a-z]+[0-9]+$", var.gateway_region))
-    error_message = "gateway_region: got \"${coalesce(var.gateway_region, "")}\", wanted a region such as europe-west1."
+    condition     = var.gateway_region == "" || can(regex("^[a-z]+-[a-z]+[0-9]+$", var.gateway_region))
+    error_message = "gateway_region: got \"${var.gateway_region}\", wanted a region such as europe-west1."
   }
 }
 

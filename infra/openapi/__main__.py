@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.openapi.document import document
 from infra.openapi.maps import functions, queues
+from infra.openapi.reference import reference
 
 ROOT = Path(__file__).parents[2]
 SHOWN_LINES = 20
@@ -16,10 +17,12 @@ SHOWN_LINES = 20
 
 def files() -> dict[str, str]:
     """What each file should hold, by its path in the repository."""
+    api = document()
     return {
-        "terraform/openapi.json": _json(document()),
+        "terraform/openapi.json": _json(api),
         "terraform/functions.json": _json(functions()),
         "terraform/queues.json": _json(queues()),
+        "docs/api.md": reference(api),
     }
 
 
