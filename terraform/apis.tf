@@ -1,5 +1,7 @@
 locals {
-  apis = toset([
+  apis = toset(concat(local.apis_core))
+
+  apis_core = [
     "apigateway.googleapis.com",
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
@@ -17,7 +19,7 @@ locals {
     "servicemanagement.googleapis.com", # and keeps its configurations there
     "serviceusage.googleapis.com",
     "storage.googleapis.com",
-  ])
+  ]
 }
 
 resource "google_project_service" "api" {

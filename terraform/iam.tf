@@ -4,7 +4,10 @@
 locals {
   uses_instances = var.cloud_run_mode == "instance" || var.former_instances
 
-  roles = merge(
+  roles          = merge(local.roles_core)
+  project_grants = merge(local.project_grants_core)
+
+  roles_core = merge(
     {
       database = {
         title = "documents of sessions, jobs and keys"
@@ -122,7 +125,7 @@ locals {
   }
 
   # In the whole project, or where the condition says. Cloud Run knows no conditions by name.
-  project_grants = merge(
+  project_grants_core = merge(
     {
       "functions/database"    = { condition = "database" }
       "functions/inspect"     = { condition = null }

@@ -117,10 +117,9 @@ run "another_document_is_another_configuration" {
   }
 
   assert {
-    condition = google_api_gateway_api_config.config.api_config_id != join("-", [
-      "onmemos",
-      substr(md5(replace(local.openapi, "us-west1-", "europe-west1-")), 0, 12),
-    ])
+    condition = strcontains(local.openapi, "https://us-west1-my-project.cloudfunctions.net/") && (
+      google_api_gateway_api_config.config.api_config_id == "onmemos-${substr(md5(local.openapi), 0, 12)}"
+    )
     error_message = "The id stayed although the document changed."
   }
 
