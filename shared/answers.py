@@ -190,7 +190,7 @@ def position(token: str) -> Position | None:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
         at, session_id = text.split(" ")
         created_at = datetime.fromisoformat(at)
-        if created_at.tzinfo is None or not re.fullmatch(r"[a-z0-9-]+", session_id):
+        if created_at.tzinfo is None or not re.fullmatch(r"[a-z0-9-]{1,63}", session_id):
             return None
         return Position(created_at.astimezone(UTC), session_id)
     except (ValueError, OverflowError):  # binascii's and Unicode's complaints are ValueErrors too

@@ -4,6 +4,7 @@ Every write is conditional: `create`, or an update that holds only while the doc
 claimed inside a transaction: contended ones livelock in the emulator and crawl in production.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -20,6 +21,9 @@ from shared.models import Position
 
 TIMEOUT_S = 15.0  # the client's own default is 60 s, longer than a caller waits
 SWEEP_PAGE = 300
+# No document can be called so, and to ask for one is an error: cloud.google.com/firestore/quotas#limits
+RESERVED = re.compile(r"\.\.?|__.*__", re.DOTALL)
+MAX_NAME_BYTES = 1500
 
 Snapshot = DocumentSnapshot[Any]
 
@@ -47,7 +51,9 @@ class Collection:
         return self._documents.document(name)
 
     async def read(self, name: str) -> Document | None:
-        """The document, if there is one."""
+        """The document, if there is one. Callers give names: any text without a slash."""
+        if RESERVED.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
+            return None
         with told():
             return await self._reader.read(f"{self._name}/{name}")
 

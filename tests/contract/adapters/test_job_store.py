@@ -47,8 +47,9 @@ async def test_an_id_is_given_once_and_what_is_not_there_is_not_found(store: Job
     await store.create(a_job())
     with pytest.raises(AlreadyExists):
         await store.create(a_job())
-    with pytest.raises(JobNotFound):
-        await store.get("job-none")
+    for missing in ("job-none", "__proto__"):
+        with pytest.raises(JobNotFound):
+            await store.get(missing)
 
 
 async def test_only_the_first_of_two_writers_wins(store: JobStore) -> None:

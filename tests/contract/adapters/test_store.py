@@ -69,6 +69,12 @@ async def test_a_session_that_is_not_there_is_not_found(store: Store) -> None:
     assert await store.get_many([]) == {}
 
 
+@pytest.mark.parametrize("name", ["__proto__", "__a\n__", ".", "..", "é" * 751])
+async def test_a_session_that_firestore_has_no_name_for_is_not_there_either(store: Store, name: str) -> None:
+    with pytest.raises(SessionNotFound):
+        await store.get(name)
+
+
 async def test_a_name_is_taken_once(store: Store) -> None:
     await store.create(a_session())
     with pytest.raises(AlreadyExists):

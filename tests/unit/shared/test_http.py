@@ -317,7 +317,13 @@ async def test_bad_bodies_of_the_other_calls_name_the_field(
 
 
 @pytest.mark.parametrize(
-    "text", ["0001-01-01T00:00:00+23:00 ws-x", "2026-01-01T00:00:00 ws-x", "2026-01-01T00:00:00Z X"]
+    "text",
+    [
+        "0001-01-01T00:00:00+23:00 ws-x",
+        "2026-01-01T00:00:00 ws-x",
+        "2026-01-01T00:00:00Z X",
+        f"2026-01-01T00:00:00Z {'a' * 64}",
+    ],
 )
 def test_a_page_token_that_names_no_place_is_none(text: str) -> None:
     assert position(base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")) is None
