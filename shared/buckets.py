@@ -18,14 +18,19 @@ SESSION_LABEL = "onmemos-session"
 PATIENCE_S = 20.0  # for the client's own retries, 120 s by default: the step is delivered again anyway
 DELETED_AT_ONCE = 8  # the client keeps ten connections
 MOST_PAGES = 50  # of objects that one call deletes: some minutes' work. The step is delivered again for the rest
+OBJECT_USER = "roles/storage.objectUser"
+POLICY_TRIES = 5
 PAGE = 1000  # as many as Cloud Storage lists at once: cloud.google.com/storage/docs/json_api/v1/objects/list
 
 
 class Buckets(Protocol):
     """Every method may raise ProviderUnavailable and can be repeated."""
 
-    async def ensure(self, session_id: str) -> str:
-        """Make the session's bucket or find the one that a former try made; its name. Raises ProvisioningFailed."""
+    async def ensure(self, session_id: str, tenant: str) -> str:
+        """Make the session's bucket or find the one that a former try made; its name. Raises ProvisioningFailed.
+
+        The tenant's workspaces may use what is in it, where they have a service account.
+        """
 
     async def delete(self, session_id: str) -> None:
         """Delete the bucket with all that is in it; one that is gone is not an error."""
@@ -53,14 +58,21 @@ class Buckets(Protocol):
 
 
 class CloudStorage(CloudObjects):
-    """The Buckets on Cloud Storage, whose client is synchronous: calls run in threads. `client` is opened once."""
+    """The Buckets on Cloud Storage, whose client is synchronous: calls run in threads. `client` is opened once.
 
-    def __init__(self, client: "Callable[[], Client]", location: str, *, patience_s: float = PATIENCE_S) -> None:
+    `account`: what workspaces run as (names.workspace_account), let into each bucket that is made here, and into no
+    other: it needs no role in the project. "" is let into none.
+    """
+
+    def __init__(
+        self, client: "Callable[[], Client]", location: str, account: str = "", *, patience_s: float = PATIENCE_S
+    ) -> None:
         super().__init__(client, patience_s)
         self._location = location
+        self._account = account
 
-    async def ensure(self, session_id: str) -> str:
-        name: str = await in_thread(self._ensure, session_id)
+    async def ensure(self, session_id: str, tenant: str) -> str:
+        name: str = await in_thread(self._ensure, session_id, names.workspace_account(self._account, tenant))
         return name
 
     async def delete(self, session_id: str) -> None:
@@ -76,7 +88,7 @@ class CloudStorage(CloudObjects):
             if session_id is not None:
                 yield session_id
 
-    def _ensure(self, session_id: str) -> str:
+    def _ensure(self, session_id: str, account: str) -> str:
         client, name = self._client(), names.bucket_name(session_id)
         bucket = client.bucket(name)
         bucket.labels = {SESSION_LABEL: session_id}
@@ -89,7 +101,32 @@ class CloudStorage(CloudObjects):
                 raise ProvisioningFailed(f"the bucket name {name} is taken by another project") from None
         except (exceptions.BadRequest, exceptions.Forbidden, exceptions.NotFound) as exc:
             raise ProvisioningFailed(f"Cloud Storage refused the bucket {name}: {reason(exc)}") from exc
+        if account:
+            self._admit(bucket, account)
         return name
+
+    def _admit(self, bucket: Any, account: str) -> None:
+        """Let the account use the bucket's objects; what else the policy says stays. Repeated, it only looks."""
+        member = f"serviceAccount:{account}"
+        for _ in range(POLICY_TRIES):
+            try:
+                policy = bucket.get_iam_policy(requested_policy_version=3, **self._wait)
+                binding = next((one for one in policy.bindings if _is_plain(one)), None)
+                if binding is None:
+                    binding = {"role": OBJECT_USER, "members": set()}
+                    policy.bindings.append(binding)
+                if member in binding["members"]:
+                    return
+                binding["members"].add(member)
+                bucket.set_iam_policy(policy, **self._wait)  # with the etag of what was read
+            except (exceptions.PreconditionFailed, exceptions.Conflict):
+                continue  # somebody else has changed it meanwhile
+            except (exceptions.BadRequest, exceptions.Forbidden, exceptions.NotFound) as exc:
+                raise ProvisioningFailed(
+                    f"Cloud Storage did not let {account} into the bucket {bucket.name}: {reason(exc)}"
+                ) from exc
+            return
+        raise ProviderUnavailable(f"the policy of the bucket {bucket.name} changed {POLICY_TRIES} times meanwhile")
 
     def _exists(self, name: str) -> bool:
         try:
@@ -122,3 +159,8 @@ class CloudStorage(CloudObjects):
             prefix=names.SERVICE_PREFIX, fields="items/name,nextPageToken", **self._wait
         )
         return [bucket.name for bucket in found]
+
+
+def _is_plain(binding: dict[str, Any]) -> bool:
+    """Whether it gives OBJECT_USER without a condition."""
+    return binding["role"] == OBJECT_USER and not binding.get("condition")

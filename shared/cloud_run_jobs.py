@@ -131,7 +131,7 @@ class CloudRunJobs:
             volumes=volumes(session, bucket),
             max_retries=job.spec.retries,
             timeout={"seconds": min(math.ceil(job.spec.timeout_s) + MARGIN_S, LONGEST_S)},
-            service_account=self._settings.service_account,
+            service_account=self._settings.account(session),
             execution_environment=run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2,
             vpc_access=vpc_access(session, self._settings),
         )

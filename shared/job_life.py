@@ -80,7 +80,7 @@ class JobLife:
         """
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id)
+                bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id, session.tenant)
                 await self.files(session, job).write_command(session, job)
                 await self.jobs.runs.start(session, job, bucket)
             current = replace(job, started=True)

@@ -24,7 +24,7 @@ class Launch:
         Nothing is written. Raises ProvisioningFailed, QuotaExceeded, and ProviderUnavailable, WorkspaceUnreachable or
         WorkspaceLost, after which it can be tried again.
         """
-        bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id)
+        bucket = session.storage.bucket or await self.ports.buckets.ensure(session.id, session.tenant)
         imaged = session if session.image else replace(session, image=self._image_of(session))
         provider = self.ports.provider(session.provider)
         env = self._environment(session, bucket)

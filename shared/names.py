@@ -44,6 +44,11 @@ def session_of_bucket(bucket: str) -> str | None:
     return SESSION_PREFIX + bucket.removeprefix(SERVICE_PREFIX) if ours else None
 
 
+def workspace_account(pattern: str, tenant: str) -> str:
+    """The service account that a tenant's workspaces run as. Where the pattern holds no `{tenant}`, all share one."""
+    return pattern.replace("{tenant}", tenant)
+
+
 def task_name(session: str, step: str, generation: int | str) -> str:
     """A task's id. Cloud Tasks spreads names by their prefix, so it begins with a digest."""
     name = f"{session}-{step}-{generation}"

@@ -39,7 +39,7 @@ class Snapshots:
         """
         if session.snapshot is not None:
             return session
-        bucket = await self.ports.buckets.ensure(session.id)
+        bucket = await self.ports.buckets.ensure(session.id, session.tenant)
         name = f"{PREFIX}{session.turn}-{secrets.token_hex(4)}.tar"
         written = await self.ports.buckets.write(bucket, name, self.ports.agents.archive(session))
         log.info("work folder saved", extra={"session_id": session.id, "size_bytes": written.size_bytes})

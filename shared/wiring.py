@@ -153,7 +153,8 @@ class Services:
     def buckets(self) -> "CloudStorage":
         from shared.buckets import CloudStorage
 
-        return CloudStorage(lambda: self._clients.storage, self.settings.location)
+        settings = self.settings
+        return CloudStorage(lambda: self._clients.storage, settings.location, settings.workspace_account)
 
     @cached_property
     def providers(self) -> "dict[ProviderName, Provider]":

@@ -279,13 +279,15 @@ class MemoryBuckets:
     others: set[str] = field(default_factory=set)
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     write_fault: Exception | None = None
+    tenants: dict[str, str] = field(default_factory=dict)
 
     async def exists(self, name: str) -> bool:
         return name in self.others or name in map(names.bucket_name, self.made)
 
-    async def ensure(self, session_id: str) -> str:
+    async def ensure(self, session_id: str, tenant: str) -> str:
         self._fail_once()
         self.made.add(session_id)
+        self.tenants[session_id] = tenant
         return names.bucket_name(session_id)
 
     async def delete(self, session_id: str) -> None:

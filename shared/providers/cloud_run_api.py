@@ -9,8 +9,10 @@ from google.api_core.retry import if_exception_type
 from google.api_core.retry_async import AsyncRetry
 from google.longrunning import operations_pb2
 
+from shared import names
 from shared.cloud import reason, unavailable
 from shared.errors import OnMemOSError, ProvisioningFailed, QuotaExceeded
+from shared.models import Session
 
 if TYPE_CHECKING:
     from google.api_core.operation_async import AsyncOperation
@@ -37,7 +39,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CloudRunSettings:
-    """`service_account`: what a workspace runs as ("": the project's default).
+    """`service_account`: what a workspace runs as, with `{tenant}` where each has its own ("": the project's default).
 
     `closed_subnetwork`: a subnetwork without a way out, for sessions with `network: {egress: false}`; "" offers none.
     `filestore_subnetwork`: one from which Filestore's servers are reached; "" offers no shares.
@@ -53,6 +55,10 @@ class CloudRunSettings:
     @property
     def parent(self) -> str:
         return f"projects/{self.project}/locations/{self.location}"
+
+    def account(self, session: Session) -> str:
+        """What the session's workspace and its jobs run as."""
+        return names.workspace_account(self.service_account, session.tenant)
 
 
 def call_options(patience_s: float) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Instances(Kind[run_v2.Instance]):
             launch_stage=launch_stage_pb2.LaunchStage.BETA,  # instances are in preview
             ingress=run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL,
             invoker_iam_disabled=True,  # the agent's door is the ticket
-            service_account=self._settings.service_account,
+            service_account=self._settings.account(session),
             containers=[agent_container(session, env)],
             volumes=volumes(session, bucket),
             vpc_access=vpc_access(session, self._settings),

@@ -35,7 +35,7 @@ class Services(Kind[run_v2.Service]):
             containers=[agent_container(session, env)],
             volumes=volumes(session, bucket),
             scaling=run_v2.RevisionScaling(min_instance_count=1, max_instance_count=1),
-            service_account=self._settings.service_account,
+            service_account=self._settings.account(session),
             timeout={"seconds": REQUEST_TIMEOUT_S},
             max_instance_request_concurrency=CONCURRENCY,
             execution_environment=run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2,

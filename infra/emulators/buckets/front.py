@@ -1,8 +1,8 @@
 """What stands in front of fake-gcs-server, so that sessions and clients see the same objects in a mounted bucket.
 
-It lists objects and takes resumable uploads itself, and passes everything else on: before that, the objects that a
-request names are described as they are now (see folder.py), and after that, what was written is. Objects that were
-written are handed to whom the bucket's folder belongs.
+It lists objects, takes resumable uploads and keeps the buckets' IAM policies itself, and passes everything else on:
+before that, the objects that a request names are described as they are now (see folder.py), and after that, what was
+written is. Objects that were written are handed to whom the bucket's folder belongs.
 """
 
 import asyncio
@@ -20,10 +20,12 @@ from starlette.types import Receive, Scope, Send
 
 from infra.emulators.buckets import listing
 from infra.emulators.buckets.folder import Folder
+from infra.emulators.buckets.policies import BadPolicy, Policies
 from infra.emulators.buckets.uploads import ID, BadUpload, Uploads
 
 CONNECT_TIMEOUT_S = 5.0
 _JSON_API = re.compile(r"/(?:upload/|download/)?(?:storage/v1/)?b/([^/]+)(?:/o(?:/([^/]+)(?:/.*)?)?)?")
+_POLICY = re.compile(r"/(?:storage/v1/)?b/([^/]+)/iam")
 _XML_API = re.compile(r"/([^/]+)/(.+)")
 _READS = frozenset({"GET", "HEAD"})
 # RFC 9110, 7.6.1; Expect was answered here.
@@ -33,12 +35,14 @@ _HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "te", "trailer", 
 class Front:
     """An ASGI application. `server` is fake-gcs-server's URL, `buckets` its folder; close it at the end.
 
-    Beside that folder it has one of its own, for uploads.
+    Beside that folder it has two of its own, for uploads and for policies.
     """
 
     def __init__(self, buckets: Path, server: str) -> None:
         self._buckets = buckets
         self._uploads = Uploads(buckets.with_name(f"{buckets.name}-parts"))
+        self._policies = Policies(buckets.with_name(f"{buckets.name}-policies"))
+        self._policies_change = asyncio.Lock()
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
         limits = httpx.Limits(max_connections=None)
         self._client = httpx.AsyncClient(base_url=server, timeout=timeout, limits=limits, trust_env=False)
@@ -58,6 +62,8 @@ class Front:
 
     async def _answer(self, request: Request) -> Response:
         path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        if policy := _POLICY.fullmatch(path):
+            return await self._policy(request, unquote(policy[1]))
         bucket, name = _named(path)
         if not bucket or not self._folder(bucket):
             return await self._passed(request, path)
@@ -73,7 +79,26 @@ class Front:
                 )
         elif request.method == "DELETE" and not await asyncio.to_thread(self._folder(bucket).clear):
             return _refusal(409, "conflict", "The bucket you tried to delete is not empty.")
-        return await self._passed(request, path)
+        answer = await self._passed(request, path)
+        if request.method == "DELETE" and not name and not self._folder(bucket):
+            await asyncio.to_thread(self._policies.forget, bucket)
+        return answer
+
+    async def _policy(self, request: Request, bucket: str) -> Response:
+        if not self._folder(bucket):
+            return _refusal(404, "notFound", "The specified bucket does not exist.")
+        async with self._policies_change:
+            if request.method == "GET":
+                return JSONResponse(await asyncio.to_thread(self._policies.read, bucket))
+            if request.method != "PUT":
+                return _refusal(405, "methodNotAllowed", "A bucket's policy is read by GET and set by PUT.")
+            try:
+                given = json.loads(await request.body())
+                return JSONResponse(await asyncio.to_thread(self._policies.write, bucket, given))
+            except BadPolicy as exc:
+                return _refusal(exc.status, exc.reason, str(exc))
+            except ValueError as exc:
+                return _refusal(400, "parseError", f"The body is not JSON: {exc}")
 
     async def _listed(self, request: Request, bucket: str) -> Response:
         query = dict(request.query_params)

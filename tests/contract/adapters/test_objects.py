@@ -32,7 +32,7 @@ def buckets(request: pytest.FixtureRequest, store: Store) -> Buckets:
 
 @pytest.fixture
 async def bucket(buckets: Buckets) -> str:
-    return await buckets.ensure(f"ws-t{uuid.uuid4().hex[:8]}-me-1756062811")
+    return await buckets.ensure(f"ws-t{uuid.uuid4().hex[:8]}-me-1756062811", "acme")
 
 
 async def pieces(content: bytes, size: int = 300_007, fault: Exception | None = None) -> AsyncIterator[bytes]:
@@ -105,7 +105,7 @@ async def test_what_is_not_there_is_nothing(buckets: Buckets, bucket: str) -> No
 
 async def test_what_a_session_wrote_is_read(store: Store) -> None:
     buckets = CloudStorage(lambda: store.client, "us-central1")
-    bucket = await buckets.ensure("ws-mount-me-1756062811")
+    bucket = await buckets.ensure("ws-mount-me-1756062811", "acme")
     content = os.urandom(PART_BYTES + 3)
     (store.root / bucket / "out").write_bytes(content)
     assert await buckets.size(bucket, "out") == len(content)
@@ -120,7 +120,7 @@ async def _all_of_the_first(reading: AsyncIterator[bytes]) -> None:
 
 async def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(store: Store) -> None:
     buckets = CloudStorage(lambda: store.client, "us-central1", patience_s=0.2)
-    bucket = await buckets.ensure("ws-mix-me-1756062811")
+    bucket = await buckets.ensure("ws-mix-me-1756062811", "acme")
     await buckets.write(bucket, "name", pieces(bytes(4 * PART_BYTES)))
     reading = buckets.read(bucket, "name")
     assert await anext(reading) == bytes(PART_BYTES)

@@ -51,6 +51,14 @@ async def test_one_instance_of_the_templates_image_with_the_bucket_mounted(provi
     assert [(mount.source.name, mount.target) for mount in container.spec.mounts] == [(BUCKET, "/data")]
 
 
+async def test_a_workspace_runs_as_the_account_of_its_sessions_tenant(provider: CloudRun, rig: Rig) -> None:
+    pattern = "ws-{tenant}@onmemos-local.iam.gserviceaccount.com"
+    own = cloud_run_provider(rig, service_account=pattern)
+    workspace = await own.create(a_session(tenant="acme"), {}, BUCKET)
+    service = await rig.get(workspace.details["service_name"])
+    assert service.template.service_account == "ws-acme@onmemos-local.iam.gserviceaccount.com"
+
+
 async def test_the_sandboxs_facts_are_in_the_details(provider: CloudRun) -> None:
     workspace = await provider.create(a_session(), {}, BUCKET)
     assert workspace.details["isolation"] == "none"

@@ -119,3 +119,11 @@ async def test_a_bucket_that_nobody_kept_is_still_an_orphan(house: House) -> Non
     actions = [(action.deed, action.target) async for action in Reconciler(house.ports).run()]
     assert actions == [(Deed.DELETE_BUCKET, "ws-ghost-user-1700000000")]
     assert house.buckets.made == {session.id}
+
+
+async def test_a_sessions_bucket_is_made_for_its_tenant_and_a_mounted_one_is_not_touched(house: House) -> None:
+    session = await house.running()
+    assert house.buckets.tenants == {session.id: ME.tenant}
+    house.buckets.others.add("datasets")
+    await house.running(with_bucket("datasets"))
+    assert house.buckets.tenants == {session.id: ME.tenant}
