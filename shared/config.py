@@ -35,8 +35,8 @@ class Settings:
     the service account whose pushes the task functions accept. allowed_origins: whose pages may call the API from a
     browser; "*": anybody's.
     templates_file: the deployment's own templates; unavailable_templates: why some cannot start, by name. relay_url:
-    where the relay answers. workspace_account: what sessions on Cloud Run run as, with `{tenant}` where each tenant has its own.
-    closed_subnetwork, filestore_subnetwork: for sessions without a way out, and with NFS.
+    where the relay answers. workspace_account: what sessions on Cloud Run run as, with `{tenant}` where each tenant has
+    its own. closed_subnetwork, filestore_subnetwork: for sessions without a way out, and with NFS.
     cloud_run_mode: what a session on Cloud Run is, a service or an instance. gke_*: providers.gke_manifests.GkeSettings
     has them; with neither a kubeconfig nor a cluster there is no GKE. workstations_*: the cluster ("": there are no
     workstations), the configuration, with `{template}` where there is one for each, their machine, and where a port

@@ -70,6 +70,7 @@ class Options:
     sandbox: str
     egress: str
     firestore: bool
+    firestore_indexes: Path | None
     services_per_region: int
     storage_port: int
     storage_server: str
@@ -101,6 +102,11 @@ def parse(arguments: list[str]) -> Options:
         help="how sessions reach the internet",
     )
     parser.add_argument("--firestore", action="store_true", help="serve Firestore too")
+    parser.add_argument(
+        "--firestore-indexes",
+        type=Path,
+        help="firestore.indexes.json; queries that its indexes do not serve are refused, as in production",
+    )
     parser.add_argument(
         "--services-per-region", type=int, default=SERVICES_PER_REGION, help="quota of Cloud Run services"
     )
@@ -159,9 +165,10 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         )
         handlers = [*operations.handlers(), *tasks.handlers(), *run.handlers(), *workstations.handlers()]
         if options.firestore:  # imported by those who use it only
-            from infra.emulators.firestore import FirestoreEmulator
+            from infra.emulators.firestore import Declared, FirestoreEmulator
 
-            firestore = await stack.enter_async_context(FirestoreEmulator(options.state / "firestore.sqlite"))
+            declared = Declared.read(options.firestore_indexes) if options.firestore_indexes else None
+            firestore = await stack.enter_async_context(FirestoreEmulator(options.state / "firestore.sqlite", declared))
             handlers += firestore.handlers()
         server.add_generic_rpc_handlers(handlers)
         await server.start()

@@ -197,6 +197,7 @@ class Stack:
             "--egress": settings.egress,
             "--storage-port": storage_port,
             "--storage-server": storage_server,
+            "--firestore-indexes": PROJECT / "firestore.indexes.json",
         }
         flags = {"--firestore": embedded, "--agent-sandbox": bool(settings.warm_pool)}
         return self._python(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import execute, writes
+from .declared import Declared
 from .history import Commit, History
 from .messages import Message
 from .names import Name
@@ -24,6 +25,7 @@ class View:
     read_time_us: int
     overlay: dict[str, Message]
     transaction: Transaction | None
+    declared: Declared | None
 
     def get(self, name: Name) -> Message | None:
         if self.transaction is not None:
@@ -32,15 +34,21 @@ class View:
         return self.overlay[key] if key in self.overlay else self.storage.get(name)
 
     def run(self, query: Query) -> list[Message]:
+        if self.declared is not None:
+            self.declared.check(query)
         if self.transaction is not None:
             self.transaction.read.queries.append(query)
         return execute.run(self.storage, query, self.overlay)
 
 
 class Engine:
-    """One file of documents. `close()` is idempotent."""
+    """One file of documents; with `declared` indexes, queries that these do not serve are refused.
 
-    def __init__(self, path: Path) -> None:
+    `close()` is idempotent.
+    """
+
+    def __init__(self, path: Path, declared: Declared | None = None) -> None:
+        self._declared = declared
         self.storage = Storage(path)
         self.history = History(self.storage.now())
         self.transactions = Transactions(self.history, self.storage.now)
@@ -55,9 +63,9 @@ class Engine:
         elif read_time is not None:
             time_us = self.transactions.check_read_time(read_time)
         else:
-            return View(self.storage, self.storage.now(), {}, None)
+            return View(self.storage, self.storage.now(), {}, None, self._declared)
         mine = None if transaction is None or transaction.read_only else transaction
-        return View(self.storage, time_us, self.history.overlay(time_us), mine)
+        return View(self.storage, time_us, self.history.overlay(time_us), mine, self._declared)
 
     async def commit(
         self,

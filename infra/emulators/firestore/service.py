@@ -17,6 +17,7 @@ from . import aggregate, browse, names, writes
 from . import fields as paths
 from . import messages as m
 from . import query as queries
+from .declared import Declared
 from .engine import Engine, View
 from .listen import listen
 from .messages import Message
@@ -29,15 +30,16 @@ class FirestoreEmulator:
     """Firestore on one SQLite file, which is made where it is missing and serves again after a restart.
 
     One process at a time may open a file. Every project and database exists as soon as it is named, and nobody is
-    refused: this is for one machine.
+    refused: this is for one machine. With `declared` indexes it refuses queries as production does, else none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, declared: Declared | None = None) -> None:
         self._path = path
+        self._declared = declared
         self._opened: Engine | None = None
 
     async def __aenter__(self) -> "FirestoreEmulator":
-        self._opened = Engine(self._path)
+        self._opened = Engine(self._path, self._declared)
         return self
 
     async def __aexit__(
