@@ -2,12 +2,13 @@
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv/bin
+FIREBASE ?= firebase
 HOME_FOLDER = $(or $(ONMEMOS_HOME),.onmemos)
 LOCAL = @$(PYTHON) infra/local/bootstrap.py local
 DEV = @$(PYTHON) infra/local/bootstrap.py dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-gke check terraform bench reconcile clean
+.PHONY: help demo up test test-firebase test-gke check terraform bench reconcile clean
 
 help: ## this list
 	@echo "OnMemOS: isolated sessions where commands run"
@@ -29,6 +30,11 @@ up: ## run the stack in the foreground until Ctrl-C
 test: ## every test; ARGS="tests/unit" for some
 	$(DEV)
 	@$(VENV)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(ARGS),tests)
+
+test-firebase: ## the functions in Firebase's emulators, beside the stack; FIREBASE=… if its CLI is not on the PATH
+	@command -v "$(FIREBASE)" >/dev/null || { echo "test-firebase: found no command '$(FIREBASE)'; wanted firebase-tools 15 (npm install -g firebase-tools@15), or FIREBASE=… the path of its command" >&2; exit 2; }
+	$(DEV)
+	@ONMEMOS_TEST_FIREBASE="$$(command -v "$(FIREBASE)")" $(VENV)/python -m pytest -rs tests/firebase $(ARGS)
 
 test-gke: ## the Kubernetes API and the GKE provider on any cluster: KUBECONFIG=… [IMAGE=…, the workspace's]
 	@test -n "$(KUBECONFIG)" || { echo "test-gke: KUBECONFIG is not set; wanted the path of a kubeconfig" >&2; exit 2; }

@@ -86,7 +86,9 @@ class Settings:
         """Read and check. Raises ConfigError."""
         read = _Reader(environment)
         return cls(
-            project=read.required("GOOGLE_CLOUD_PROJECT", "the project's id"),
+            project=read.optional("GOOGLE_CLOUD_PROJECT")
+            or read.optional("GCLOUD_PROJECT")  # Firebase's, which lets nobody set the other
+            or read.required("GOOGLE_CLOUD_PROJECT", "the project's id"),
             location=read.required("ONMEMOS_LOCATION", "a region, such as us-central1"),
             image=read.pattern("ONMEMOS_IMAGE", "{template}"),
             function_url=read.pattern("ONMEMOS_FUNCTION_URL", "{function}", or_else="{service}"),
@@ -122,7 +124,8 @@ class Settings:
             firestore_database=read.optional("ONMEMOS_FIRESTORE_DATABASE") or DEFAULT_DATABASE,
             firestore_host=read.optional("FIRESTORE_EMULATOR_HOST"),
             storage_host=read.optional("STORAGE_EMULATOR_HOST"),
-            tasks_host=read.optional("CLOUD_TASKS_EMULATOR_HOST"),
+            tasks_host=read.optional("ONMEMOS_TASKS_EMULATOR_HOST")  # Firebase sets the other to one that is not gRPC
+            or read.optional("CLOUD_TASKS_EMULATOR_HOST"),
             run_host=read.optional("CLOUD_RUN_EMULATOR_HOST"),
             oidc_certs_url=read.optional("ONMEMOS_OIDC_CERTS_URL") or GOOGLE_CERTS_URL,
         )

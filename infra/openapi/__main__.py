@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.openapi.document import document
+from infra.openapi.firebase import functions_yaml
 from infra.openapi.maps import functions, queues
 from infra.openapi.reference import reference
 
@@ -23,6 +24,7 @@ def files() -> dict[str, str]:
         "terraform/functions.json": _json(functions()),
         "terraform/queues.json": _json(queues()),
         "docs/api.md": reference(api),
+        "functions.yaml": functions_yaml(),
     }
 
 

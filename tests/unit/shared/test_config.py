@@ -30,6 +30,12 @@ def test_a_missing_setting_is_named(name: str) -> None:
         Settings.from_environment({key: value for key, value in GOOD.items() if key != name})
 
 
+def test_where_firebase_runs_the_functions_the_project_has_another_name() -> None:
+    environment = {name: value for name, value in GOOD.items() if name != "GOOGLE_CLOUD_PROJECT"}
+    assert Settings.from_environment({**environment, "GCLOUD_PROJECT": "theirs"}).project == "theirs"
+    assert Settings.from_environment({**GOOD, "GCLOUD_PROJECT": "theirs"}).project == "p"
+
+
 def test_a_pattern_without_its_place_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ONMEMOS_IMAGE: got 'registry/x', wanted text that holds \{template\}"):
         Settings.from_environment({**GOOD, "ONMEMOS_IMAGE": "registry/x"})
@@ -129,3 +135,12 @@ def test_the_other_providers_have_settings_of_their_own() -> None:
 def test_a_providers_setting_that_is_none_is_refused(name: str, value: str, wanted: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: got '{value}', {wanted}"):
         Settings.from_environment({**GOOD, name: value})
+
+
+def test_an_emulator_of_cloud_tasks_that_is_named_for_us_goes_before_firebases_own() -> None:
+    firebase = {**GOOD, "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499"}
+    assert Settings.from_environment(firebase).tasks_host == "127.0.0.1:9499"
+    assert (
+        Settings.from_environment({**firebase, "ONMEMOS_TASKS_EMULATOR_HOST": "127.0.0.1:1"}).tasks_host
+        == "127.0.0.1:1"
+    )
