@@ -1,5 +1,12 @@
 locals {
-  apis = toset(concat(local.apis_core))
+  apis = toset(concat(
+    local.apis_core,
+    local.apis_alerts,
+    local.apis_domain,
+    local.apis_gke,
+    local.apis_network,
+    local.apis_workstations,
+  ))
 
   apis_core = [
     "apigateway.googleapis.com",

@@ -4,7 +4,7 @@ locals {
 
   gateway_region = coalesce(var.gateway_region, var.region)
   gateway_url    = "https://${google_api_gateway_gateway.gateway.default_hostname}"
-  url            = local.gateway_url
+  url            = local.has_domain ? "https://${var.domain}" : local.gateway_url
 
   # cloud.google.com/api-gateway/docs/deployment-model
   known_gateway_regions = [

@@ -4,8 +4,13 @@
 locals {
   uses_instances = var.cloud_run_mode == "instance" || var.former_instances
 
-  roles          = merge(local.roles_core)
-  project_grants = merge(local.project_grants_core)
+  roles = merge(local.roles_core, local.roles_gke, local.roles_network, local.roles_workstations)
+  project_grants = merge(
+    local.project_grants_core,
+    local.project_grants_gke,
+    local.project_grants_network,
+    local.project_grants_workstations,
+  )
 
   roles_core = merge(
     {

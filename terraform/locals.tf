@@ -14,7 +14,13 @@ locals {
   relay_url  = "https://${local.relay_name}-${google_storage_bucket.source.project_number}.${var.region}.run.app"
 
   # What the functions, the relay and the job share; shared/config.py reads it. Later maps go before earlier ones.
-  environment = merge(local.environment_core)
+  environment = merge(
+    local.environment_core,
+    local.environment_domain,
+    local.environment_gke,
+    local.environment_network,
+    local.environment_workstations,
+  )
 
   environment_core = merge(
     {

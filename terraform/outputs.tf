@@ -17,6 +17,16 @@ output "build_command" {
   value       = local.build_command
 }
 
+output "domain_address" {
+  description = "With a domain: the IPv4 address that its A record must hold; the certificate comes after that."
+  value       = one(google_compute_global_address.domain[*].address)
+}
+
+output "gke_next_command" {
+  description = "With gke: lets the functions into the cluster. Run it once, as somebody who may grant rights there."
+  value       = local.gke_next_command
+}
+
 output "next_command" {
   description = "Creates a session; run it in this folder."
   value       = <<-EOT
