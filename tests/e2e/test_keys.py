@@ -60,9 +60,8 @@ def test_a_key_is_shown_once_listed_and_revoked(
     assert listed == {name: value for name, value in created.items() if name != "key"}
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", stack.environment["FIRESTORE_EMULATOR_HOST"])
     firestore = Firestore(project=stack.environment["GOOGLE_CLOUD_PROJECT"], credentials=AnonymousCredentials())
-    stored = [
-        one.to_dict() for one in firestore.collection("keys").where(filter=FieldFilter("tenant", "==", tenant)).stream()
-    ]
+    of_tenant = firestore.collection("keys").where(filter=FieldFilter("tenant", "==", tenant))
+    stored = [one.to_dict() for one in of_tenant.order_by("created_at", direction="DESCENDING").stream()]
     assert len(stored) == 1
     assert secret not in repr(stored)
     assert admin.revoke_key(created["id"])["revoked_at"]
