@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .errors import Abandoned, BadRequest, Refused
+from .errors import Abandoned, BadRequest, Refused, Superseded
 from .gate import Gate
 from .threads import in_thread
 
@@ -52,7 +52,8 @@ class Restores:
         """One part; how much of the tar was taken now, and whether that was all.
 
         `offset` 0 begins anew. A part that arrives while another one does takes its place: whoever sent that one has
-        given up. Raises Refused, BadRequest, BadArchive, Full (begin anew), Abandoned.
+        given up, or is told so (the two may have overtaken each other) and sends again. Raises Refused, Superseded,
+        BadRequest, BadArchive, Full (begin anew), Abandoned.
         """
         self._arrivals += 1
         arrival = self._arrivals
@@ -69,7 +70,7 @@ class Restores:
                 await self._apply(receive, arrival)
                 if last:
                     await self._finish()
-            except Abandoned:  # what was taken of the part stays
+            except (Abandoned, Superseded):  # what was taken of the part stays
                 log.info("a part of a restore broke off", extra={"offset": self._offset})
                 raise
             except BaseException:
@@ -98,7 +99,7 @@ class Restores:
 
     def _check_newest(self, arrival: int) -> None:
         if arrival != self._arrivals:
-            raise Abandoned("the client sends the part again")
+            raise Superseded
 
     def _expect_no_more(self) -> None:
         if self._expected is not None:
@@ -135,7 +136,8 @@ class Restores:
             async with asyncio.timeout(STALL_S) as self._waiting:
                 return await receive()
         except TimeoutError as exc:
-            raise Abandoned("the client sends nothing, or sends the part again") from exc
+            self._check_newest(arrival)
+            raise Abandoned("the client sends nothing") from exc
         finally:
             self._waiting = None
 

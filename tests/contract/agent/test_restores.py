@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.workspace.agent import tar
-from infra.workspace.agent.errors import Abandoned, Refused
+from infra.workspace.agent.errors import Refused, Superseded
 from infra.workspace.agent.gate import Gate
 from infra.workspace.agent.restores import APPLIED_BYTES, Restores
 from infra.workspace.agent.tar import Member
@@ -45,7 +45,7 @@ async def test_a_part_that_comes_while_another_is_applied_does_not_wait_for_its_
         return TAR[:APPLIED_BYTES], True
 
     async with asyncio.timeout(SOON_S):
-        with pytest.raises(Abandoned):
+        with pytest.raises(Superseded):
             await restores.take("r", 0, receive, last=True)
         assert await again[0] == (len(TAR), True)
     assert (tmp_path / "file").stat().st_size == FILE.size
@@ -59,7 +59,7 @@ async def test_of_many_that_come_one_after_another_the_newest_is_taken(tmp_path:
         await asyncio.sleep(0)
     async with asyncio.timeout(SOON_S):
         *given_up, newest = await asyncio.gather(*parts, return_exceptions=True)
-    assert [type(outcome) for outcome in given_up] == [Abandoned] * 4
+    assert [type(outcome) for outcome in given_up] == [Superseded] * 4
     assert newest == (len(TAR), True)
 
 
@@ -72,7 +72,7 @@ async def test_one_that_was_overtaken_empties_nothing(tmp_path: Path) -> None:
     newest = asyncio.create_task(restores.take("r", 1024, whole(TAR[1024:]), last=True))
     async with asyncio.timeout(SOON_S):
         outcomes = await asyncio.gather(waiting, overtaken, newest, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes[:2]] == [Abandoned, Abandoned]
+    assert [type(outcome) for outcome in outcomes[:2]] == [Superseded, Superseded]
     assert outcomes[2] == (len(TAR), True)
 
 
