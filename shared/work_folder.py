@@ -24,6 +24,7 @@ PART_TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S
 TRIES = 5  # of one part
 PAUSE_S = 0.2  # before the second try of a part; twice as long before each one after it
 WRONG_OFFSET = "wrong_offset"
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,9 @@ class WorkFolder:
                 ) as response:
                     return bool(json_of(await response.read()).get("done"))
             except Refused as exc:
+                if exc.body.get("code") == SUPERSEDED:  # by a try that was given up here and had not arrived yet
+                    await self._pause(attempt, offset, self.way.refusal(exc))
+                    continue
                 expected = exc.body.get("offset")
                 if exc.body.get("code") != WRONG_OFFSET or not isinstance(expected, int):
                     raise self.way.refusal(exc) from exc

@@ -8,11 +8,9 @@ was not exported because this process was killed is lost; the embedded emulator 
 
 import asyncio
 import contextlib
-import ctypes
 import importlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -91,7 +89,7 @@ class OfficialEmulator:
     async def _start(self, host: str, port: int, log_path: Path, data_path: Path | None) -> asyncio.subprocess.Process:
         seed = _seed(data_path)
         command = [
-            str(self.java), *JAVA_OPTIONS, "-cp", str(self.jar), MAIN_CLASS,
+            *_with_parent(), str(self.java), *JAVA_OPTIONS, "-cp", str(self.jar), MAIN_CLASS,
             "start", "--host", host, "--port", str(port),
             *(("--seed_from_export", str(seed)) if seed else ()),
         ]  # fmt: skip
@@ -102,8 +100,15 @@ class OfficialEmulator:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C is for us; we end it in our order
-                preexec_fn=_death_with_parent(),
             )
+
+
+_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):  # else it ended before that
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def find_official(environ: Mapping[str, str] = os.environ) -> OfficialEmulator | None:
@@ -183,13 +188,12 @@ def _claim(host: str, port: int) -> int:
         return found
 
 
-def _death_with_parent() -> Callable[[], None] | None:
-    """What makes a child end with us on Linux, run between fork and exec; the library is loaded before that."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    pr_set_pdeathsig = 1
-    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
+def _with_parent() -> list[str]:
+    """What a command is put behind on Linux to end with us.
+
+    A program of its own: whatever this process would run between fork and exec, gRPC's threads may abort.
+    """
+    return [sys.executable, "-I", "-S", "-c", _WITH_PARENT, str(os.getpid())] if sys.platform == "linux" else []
 
 
 async def _until_ready(process: asyncio.subprocess.Process, address: str, log_path: Path) -> None:

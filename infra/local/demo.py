@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +16,10 @@ from infra.local.ports import PortTaken
 from infra.local.progress import starting
 from infra.local.settings import PORT_VARIABLES, Settings
 from infra.local.stack import Stack
-from sdk.python import AsyncOnMemOSClient, NotFound, OnMemOSError
+from sdk.python import NotFound, OnMemOSError
+
+if TYPE_CHECKING:
+    from sdk.python import AsyncOnMemOSClient
 
 # A real project, pure Python, whose source distribution holds its test suite: thousands of tests in under a second.
 PROJECT, VERSION = "idna", "3.11"
@@ -95,6 +98,8 @@ def _beside_others(console: Console, settings: Settings) -> Settings:
 
 async def _tour(console: Console, stack: Stack) -> None:
     pip_environment = asyncio.create_task(pip_settings.of_this_machine())
+    from sdk.python import AsyncOnMemOSClient  # `up` needs no client
+
     async with AsyncOnMemOSClient(stack.base_url, stack.api_key) as client:
         began = time.monotonic()
         session = await client.create_session(template="python", namespace="demo", user="you", ttl_minutes=15)
@@ -119,7 +124,7 @@ async def _tour(console: Console, stack: Stack) -> None:
 class Tour:
     """The steps of the demo, in one session."""
 
-    def __init__(self, console: Console, client: AsyncOnMemOSClient, session: Any) -> None:
+    def __init__(self, console: Console, client: "AsyncOnMemOSClient", session: Any) -> None:
         self._console = console
         self._client = client
         self._id: str = session["id"]

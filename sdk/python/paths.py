@@ -4,7 +4,9 @@ from typing import Any
 from urllib.parse import quote
 
 SERVICE_WAIT_S = 30.0  # how long the service waits for a new session to run when `wait` is not given
-SERVICE_START_S = 120.0  # how long execute may wait there before the command starts: 60 s to run, 60 s to be reached
+# How long execute may wait there before the command starts: 60 s to come to rest, as of a session that is just being
+# suspended, 60 s to run (again), 60 s to be reached.
+SERVICE_START_S = 180.0
 
 
 def path_to(collection: str, action: str = "", **ids: str) -> str:

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def here(text: str, stack: Stack) -> str:
         text = text.replace(PRINTED_URL.replace("http", scheme), stack.base_url.replace("http", scheme))
     text = text.replace(PRINTED_KEY, stack.api_key)
     return text.replace(".onmemos/env", str(stack.home / "env"))
+
+
+@cache
+def help_of(command: str) -> str:
+    return shell(command)
 
 
 def shell(script: str, **env: str) -> str:
@@ -91,10 +97,10 @@ def test_the_stacks_addresses_can_be_sourced(stack: Stack) -> None:
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)", README))))
 def test_every_make_target_exists_and_is_in_the_help(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert f"make {target} " in shell("make help")
+    assert f"make {target} " in help_of("make help")
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bONMEMOS_[A-Z_]+", README))))
 def test_every_setting_exists(name: str) -> None:
-    help_text = shell(f"{sys.executable} -m infra.local up --help")
+    help_text = help_of(f"{sys.executable} -m infra.local up --help")
     assert name in help_text or name in SETTINGS_OF_A_DEPLOYMENT

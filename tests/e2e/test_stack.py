@@ -17,7 +17,7 @@ import pytest
 
 from infra.emulators.firestore_official import find_official
 from infra.local import ports
-from infra.local.settings import ANY_PORTS, PORT_VARIABLES, PROJECT, Firestore, Settings
+from infra.local.settings import ANY_PORTS, PORT_VARIABLES, PROJECT, Firestore, Ports, Settings
 from sdk.python.client import OnMemOSClient
 from tests.e2e.conftest import running_stack, settings_in
 
@@ -82,6 +82,22 @@ def up(tmp_path: Path) -> Iterator[Up]:
         yield up
 
 
+@pytest.fixture(scope="module")
+def chosen() -> Ports:
+    """Two that are free."""
+    gateway, emulators = ports.free(ANY_PORTS, "gateway"), ports.free(ANY_PORTS, "emulators")
+    return dataclasses.replace(ANY_PORTS, gateway=gateway, emulators=emulators)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory, chosen: Ports) -> Iterator[Up]:
+    """One for the tests that leave it as they found it, on the chosen ports."""
+    variables = {PORT_VARIABLES[name]: str(port) for name, port in dataclasses.asdict(chosen).items()}
+    with starting(tmp_path_factory.mktemp("lasting"), **variables) as lasting:
+        lasting.read_until("Ctrl-C")
+        yield lasting
+
+
 def new_session(environment: Mapping[str, str]) -> str:
     with OnMemOSClient(environment["ONMEMOS_URL"], environment["ONMEMOS_API_KEY"]) as client:
         session = client.create_session(template="python", namespace="stack", user="dev")
@@ -96,12 +112,12 @@ def assert_nothing_is_left(up: Up, processes: list[psutil.Process]) -> None:
     assert not up.settings.env_file.exists()
 
 
-def test_it_says_how_to_use_it_and_everything_in_its_env_file_answers(up: Up) -> None:
-    environment = up.environment()
+def test_it_says_how_to_use_it_and_everything_in_its_env_file_answers(lasting: Up) -> None:
+    environment = lasting.environment()
     port = httpx.URL(environment["ONMEMOS_URL"]).port
-    assert f"http://localhost:{port}" in up.printed
-    assert "curl -X POST" in up.printed
-    assert "your-api-key" in up.printed
+    assert f"http://localhost:{port}" in lasting.printed
+    assert "curl -X POST" in lasting.printed
+    assert "your-api-key" in lasting.printed
     assert httpx.get(f"{environment['ONMEMOS_URL']}/health").json()["status"] == "healthy"
     for name, value in environment.items():
         if name.endswith("_EMULATOR_HOST"):
@@ -111,8 +127,8 @@ def test_it_says_how_to_use_it_and_everything_in_its_env_file_answers(up: Up) ->
     assert httpx.get(environment["ONMEMOS_OIDC_CERTS_URL"]).json()["keys"]
 
 
-def test_it_listens_on_the_loopback_alone(up: Up) -> None:
-    processes = [psutil.Process(up.process.pid), *up.below()]
+def test_it_listens_on_the_loopback_alone(lasting: Up) -> None:
+    processes = [psutil.Process(lasting.process.pid), *lasting.below()]
     addresses = {
         connection.laddr.ip
         for process in processes
@@ -121,6 +137,19 @@ def test_it_listens_on_the_loopback_alone(up: Up) -> None:
     }
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert addresses
+
+
+def test_ports_can_be_chosen(lasting: Up, chosen: Ports) -> None:
+    environment = lasting.environment()
+    assert environment["ONMEMOS_URL"] == f"http://127.0.0.1:{chosen.gateway}"
+    assert environment["CLOUD_RUN_EMULATOR_HOST"] == f"127.0.0.1:{chosen.emulators}"
+
+
+def test_a_second_stack_in_the_same_home_is_refused(lasting: Up) -> None:
+    with starting(lasting.settings.home) as second:
+        second.read_until("a stack runs in")
+        assert second.process.wait(PATIENCE_S) == 1
+    assert httpx.get(f"{lasting.environment()['ONMEMOS_URL']}/health").status_code == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -159,13 +188,6 @@ def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
             assert up.process.wait(PATIENCE_S) == 1
 
 
-def test_a_second_stack_in_the_same_home_is_refused(up: Up) -> None:
-    with starting(up.settings.home) as second:
-        second.read_until("a stack runs in")
-        assert second.process.wait(PATIENCE_S) == 1
-    assert httpx.get(f"{up.environment()['ONMEMOS_URL']}/health").status_code == 200
-
-
 @pytest.mark.parametrize("kind", [Firestore.EMBEDDED, Firestore.OFFICIAL])
 def test_a_restart_keeps_the_sessions_and_their_files(tmp_path: Path, kind: Firestore) -> None:
     if kind is Firestore.OFFICIAL and find_official({**os.environ, "FIRESTORE_EMULATOR_HOST": ""}) is None:
@@ -182,11 +204,3 @@ def test_a_restart_keeps_the_sessions_and_their_files(tmp_path: Path, kind: Fire
         session = client.get_session(session_id)
         assert (session["status"], session["details"]["boots"]) == ("running", 2), json.dumps(session)
         client.delete_session(session_id)
-
-
-def test_ports_can_be_chosen(tmp_path: Path) -> None:
-    gateway, emulators = ports.free(ANY_PORTS, "gateway"), ports.free(ANY_PORTS, "emulators")
-    chosen = dataclasses.replace(ANY_PORTS, gateway=gateway, emulators=emulators)
-    with running_stack(dataclasses.replace(settings_in(tmp_path), ports=chosen)) as stack:
-        assert stack.base_url == f"http://127.0.0.1:{gateway}"
-        assert stack.environment["CLOUD_RUN_EMULATOR_HOST"] == f"127.0.0.1:{emulators}"

@@ -38,14 +38,15 @@ class Archive:
         named: list[str] = []
         count = 0
 
-        def refuse(path: bytes, _: OSError | None = None) -> None:
+        def refuse(path: bytes, exc: OSError | None = None) -> None:
             nonlocal count
             count += 1
             if len(named) < MAX_NAMED:
-                named.append(tar.shown(path))
+                is_long = exc is not None and exc.errno == errno.ENAMETOOLONG
+                named.append(tar.shown(path) + (f" ({len(path)} bytes long)" if is_long else ""))
 
         for entry in walk(self._folders, _READ_FOLDER, refuse):
-            if not _readable(entry) or len(entry.path) > tar.MAX_PATH:
+            if not _readable(entry):
                 refuse(entry.path)
         if count:
             raise Unreadable(named, count)

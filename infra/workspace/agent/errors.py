@@ -72,6 +72,13 @@ class Refused(AgentError):
         self.facts = facts
 
 
+class Superseded(Refused):
+    """Another part of a restore came while this one did; the newer one counts, and the client may send again."""
+
+    def __init__(self) -> None:
+        super().__init__("superseded", "another part came while this one did; wanted one at a time: send it again")
+
+
 class Unreadable(Refused):
     """Something in the work folder is closed to the agent, and an archive without it would not be whole."""
 

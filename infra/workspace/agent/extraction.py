@@ -17,6 +17,7 @@ from .tar_reader import Reader, inside
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_OURS = frozenset({errno.EEXIST, errno.ELOOP, errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG})
+_NO_LINK = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK})  # as of a folder, or of what is mounted
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER = 0o700
 _PASSES = 3
@@ -177,6 +178,6 @@ def _translated(exc: OSError, member: Member) -> Exception:
     where = shown(member.path)
     if exc.errno in _NO_SPACE:
         return Full(f"no space left in the workspace for {where}, {member.size} bytes ({exc.strerror})")
-    if exc.errno in _NOT_OURS:
+    if exc.errno in _NOT_OURS or (member.type == tar.HARD_LINK and exc.errno in _NO_LINK):
         return BadArchive(f"{where} cannot be made ({exc.strerror})")
     return exc

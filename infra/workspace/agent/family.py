@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 GONE = frozenset({"Z", "X"})  # a zombie waits only to be reaped
+STAT_BYTES = 4096  # more than 52 numbers and a name take
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,20 @@ def processes() -> Iterator[Process]:
         if not name.isdigit():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
-                stat = file.read()
+            stat = _read(f"/proc/{name}/stat")
         except OSError:  # ended meanwhile
             continue
         # pid (comm) state ppid pgrp session …, starttime is field 22; comm may hold anything: proc(5)
-        fields = stat[stat.rindex(b")") + 2 :].split()
+        fields = stat[stat.rindex(b")") + 2 :].split(maxsplit=20)
         state = fields[0].decode()
         if state not in GONE or int(fields[17]) > 1:  # the first thread may end before the others
             yield Process(int(name), int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), state)
+
+
+def _read(path: str) -> bytes:
+    """At once, as /proc gives it: a file object would cost more than the reading."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, STAT_BYTES)
+    finally:
+        os.close(fd)

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .tar import MAX_PATH
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_OPEN = 64
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
@@ -24,9 +26,9 @@ class Folders:
 
     def __init__(self, top: str) -> None:
         self._open: OrderedDict[bytes, int] = OrderedDict()
+        self._mounts = _mounts_below(os.fsencode(Path(top).resolve()))
         self._top = os.open(top, FOLDER)
         self._device = os.fstat(self._top).st_dev
-        self._mounts = _mounts_below(os.fsencode(Path(top).resolve()))
 
     def close(self) -> None:
         """Idempotent."""
@@ -100,7 +102,8 @@ def walk(
     """Every entry below the top, a folder before what is in it; what is in it follows without a break, then `left`.
 
     A folder whose owner, who we are, lacks one of the `needed` permissions has them while it is walked through. What
-    is closed to us is told to `refused`. What vanishes meanwhile is not there. Mounts are shown and not entered.
+    is closed to us, or deeper than MAX_PATH, is told to `refused`. What vanishes meanwhile is not there. Mounts are
+    shown and not entered.
     """
     levels = [_Level(b"")]
     try:
@@ -113,6 +116,7 @@ def walk(
                 name = level.below.pop()
                 path = _joined(level.path, name)
                 try:
+                    _check_length(path)
                     folder = folders.open(level.path)
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 except OSError as exc:
@@ -163,6 +167,7 @@ def _within(folders: Folders, level: _Level, refused: Callable[[bytes, OSError],
         for item in scanned:
             path = _joined(level.path, item.name)
             try:
+                _check_length(path)
                 status = item.stat(follow_symlinks=False)
             except OSError as exc:
                 _unless_gone(path, exc, refused)
@@ -177,6 +182,11 @@ def _close_up(folders: Folders, level: _Level) -> None:
     if level.mode is not None:
         with suppress(OSError):
             os.fchmod(folders.open(level.path), level.mode)
+
+
+def _check_length(path: bytes) -> None:
+    if len(path) > MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 def _unless_gone(path: bytes, exc: OSError, refused: Callable[[bytes, OSError], None]) -> None:

@@ -1,7 +1,7 @@
 """Freezing: every process of the session stands still, for as long as a lease says, and then goes on as if nothing was.
 
-Processes are stopped from the parents down and continued from the children up, each level when the one before it
-stands. So no parent ever sees a child stopped: an interactive shell would take the terminal away from its program.
+Processes are stopped from the parents down, each level when the one before it stands, and continued in the opposite
+order. So no parent ever sees a child stopped: an interactive shell would take the terminal away from its program.
 """
 
 import asyncio
@@ -9,7 +9,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from .errors import Exhausted
 from .family import Process
@@ -35,7 +36,7 @@ class Freezer:
     def __init__(self, gate: Gate, session: Callable[[], Iterator[Process]]) -> None:
         self._gate = gate
         self._session = session
-        self._stopped: set[Key] = set()  # by us: whoever stood before that, does so after it
+        self._stopped: dict[Key, None] = {}  # by us, in this order: whoever stood before that, does so after it
         self._others: set[Key] = set()  # another user's (setuid), which we may not signal
         self._lease: asyncio.TimerHandle | None = None
         self._lock = asyncio.Lock()
@@ -93,43 +94,29 @@ class Freezer:
         except PermissionError:
             self._others.add(key)
             return
-        self._stopped.add(key)
+        self._stopped.setdefault(key)
 
     def _expire(self) -> None:
         log.warning("the lease of a freeze is over: everything goes on")
         self._go_on()
 
     def _go_on(self) -> int:
-        """Whole at once, so it needs no lock against itself."""
+        """Whole at once, so it needs no lock against itself; without a look at /proc, which can fail.
+
+        Were a process killed meanwhile and its pid another's, that one would only be told to go on.
+        """
         self._end_lease()
-        ours = [p for p in self._session() if (p.pid, p.started) in self._stopped] if self._stopped else []
-        for process in _children_first(ours):
-            try:
-                os.kill(process.pid, signal.SIGCONT)
-            except (ProcessLookupError, PermissionError):  # killed meanwhile, by the kernel for one
-                continue
+        count = 0
+        for pid, _ in reversed(self._stopped):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGCONT)
+                count += 1
         self._stopped.clear()
         self._others.clear()
         self._gate.thaw()
-        return len(ours)
+        return count
 
     def _end_lease(self) -> None:
         if self._lease is not None:
             self._lease.cancel()
             self._lease = None
-
-
-def _children_first(group: Iterable[Process]) -> list[Process]:
-    by_pid = {process.pid: process for process in group}
-    level_of: dict[int, int] = {}
-    for pid in by_pid:
-        path = []
-        at = pid
-        while at in by_pid and at not in level_of:
-            path.append(at)
-            at = by_pid[at].parent
-        level = level_of.get(at, -1)
-        for one in reversed(path):
-            level += 1
-            level_of[one] = level
-    return sorted(by_pid.values(), key=lambda process: level_of[process.pid], reverse=True)

@@ -4,8 +4,7 @@ FOLDER is the job's, in the mounted bucket; command.json in it says what to run.
 there. A mounted bucket shows a file once it is closed and rewrites it whole when it grows: so parts are closed every
 few seconds while there is output, and are small. Of a long stream the first part and the newest stay.
 
-The exit code is the command's, so that the platform tries again what failed. TERM ends the command's
-process group.
+The exit code is the command's, so that the platform tries again what failed. TERM ends the command's process group.
 """
 
 import errno
@@ -138,7 +137,8 @@ class Attempt:
             self._pid = _spawn(self._command, out_end, err_end)
         except OSError as exc:
             code = NOT_FOUND if isinstance(exc, FileNotFoundError | NotADirectoryError) else NOT_EXECUTABLE
-            os.write(err_end, f"{_argv(self._command)[0]}: {exc.strerror}\n".encode())
+            what = self._command["cwd"] if exc.filename == self._command["cwd"] else _argv(self._command)[0]
+            os.write(err_end, f"{what}: {exc.strerror}\n".encode())
             self._streams[1].take()
             self._streams[1].write()
             return code
@@ -158,23 +158,18 @@ class Attempt:
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with selectors.DefaultSelector() as selector:
-            selector.register(wake, selectors.EVENT_READ)
+            selector.register(wake, selectors.EVENT_READ, lambda: bool(os.read(wake, READ_BYTES)))
             for stream in self._streams:
-                selector.register(stream.pipe, selectors.EVENT_READ, stream)
+                selector.register(stream.pipe, selectors.EVENT_READ, stream.take)
+            self._reap()
             while self._code is None:
+                _take(selector, self._next_due(timeout_s))
                 self._reap()
-                if self._code is not None:
-                    break
-                for key, _ in selector.select(self._next_due(timeout_s)):
-                    if key.data is None:
-                        with suppress(BlockingIOError):
-                            os.read(wake, READ_BYTES)
-                    elif not key.data.take():
-                        selector.unregister(key.fd)
-                self._advance(timeout_s)
+                if self._code is None:  # else it was faster than its timeout
+                    self._advance(timeout_s)
+            self._signal(signal.SIGKILL)
+            self._drain(selector)
         signal.set_wakeup_fd(-1)
-        self._signal(signal.SIGKILL)
-        self._drain()
 
     def _next_due(self, timeout_s: float) -> float:
         """How long nothing needs to be done."""
@@ -203,36 +198,33 @@ class Attempt:
     def _pause_s(self, now: float) -> float:
         return min(max(WRITTEN_EVERY_S, (now - self._began) * AGE_SHARE), WRITTEN_AT_LEAST_EVERY_S)
 
-    def _drain(self) -> None:
+    def _drain(self, selector: selectors.BaseSelector) -> None:
         """The rest of the output. Whoever left the group may hold the pipes open for good."""
         deadline = time.monotonic() + DRAIN_S
-        with selectors.DefaultSelector() as selector:
-            for stream in self._streams:
-                selector.register(stream.pipe, selectors.EVENT_READ, stream)
-            while selector.get_map() and (left_s := deadline - time.monotonic()) > 0:
-                for key, _ in selector.select(left_s):
-                    if not key.data.take():
-                        selector.unregister(key.fd)
+        while len(selector.get_map()) > 1 and (left_s := deadline - time.monotonic()) > 0:
+            _take(selector, left_s)
         for stream in self._streams:
             stream.write()
 
     def _reap(self) -> None:
         """Everybody who has ended: as pid 1 this process inherits orphans."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._pid:
-                code = os.waitstatus_to_exitcode(status)
-                self._code = code if code >= 0 else SIGNALLED - code
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._pid:
+                    code = os.waitstatus_to_exitcode(ended[1])
+                    self._code = code if code >= 0 else SIGNALLED - code
 
     def _signal(self, number: int) -> None:
         if self._pid:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, number)
+
+
+def _take(selector: selectors.BaseSelector, timeout_s: float) -> None:
+    """Take what is there, or comes in time; who has ended is watched no longer."""
+    for key, _ in selector.select(timeout_s):
+        if not key.data():
+            selector.unregister(key.fd)
 
 
 def _spawn(command: Mapping[str, Any], stdout: int, stderr: int) -> int:
@@ -262,8 +254,8 @@ def _found(name: str, env: Mapping[str, str]) -> str:
     """The file that `name` means by the command's own PATH; the name itself if there is none."""
     if "/" in name:
         return name
-    folders = env.get("PATH", DEFAULT_PATH).split(":")
-    found = (f"{folder or '.'}/{name}" for folder in folders if os.access(f"{folder or '.'}/{name}", os.X_OK))
+    paths = (Path(folder or ".", name) for folder in env.get("PATH", DEFAULT_PATH).split(":"))
+    found = (str(path.absolute()) for path in paths if os.access(path, os.X_OK) and not path.is_dir())
     return next(found, f"./{name}/not-found")
 
 

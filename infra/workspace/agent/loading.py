@@ -3,8 +3,9 @@
 import sys
 from types import ModuleType
 
-# uvicorn's command line and reloader, PyJWT's HTTP client, certificates: a quarter of what the agent's start costs.
-UNUSED = ("uvicorn.main", "jwt.jwks_client", "cryptography.x509")
+# uvicorn's command line and reloader and its logs' configuration, PyJWT's HTTP client, certificates: a quarter of what
+# the agent's start costs. What websockets looks up its version with before a release: half of the first WebSocket.
+UNUSED = ("uvicorn.main", "logging.config", "jwt.jwks_client", "cryptography.x509", "importlib.metadata")
 
 
 def without(*modules: str) -> None:

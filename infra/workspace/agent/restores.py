@@ -5,11 +5,12 @@ What was taken is known by its length, so a part whose answer was lost, or that 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
-from .errors import Abandoned, BadRequest, Refused
+from .errors import Abandoned, BadRequest, Refused, Superseded
 from .gate import Gate
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .extraction import Extraction
@@ -20,7 +21,6 @@ MAX_PART_BYTES = 16 * 1024 * 1024
 STALL_S = 60.0  # without a byte
 APPLIED_BYTES = 524_288  # at once: a hop to a thread costs less than they do
 
-T = TypeVar("T")
 Piece = Callable[[], Awaitable[tuple[bytes, bool]]]
 
 
@@ -35,6 +35,7 @@ class Restores:
         self._done = False
         self._extraction: Extraction | None = None
         self._lock = asyncio.Lock()
+        self._arrivals = 0  # of parts
         self._waiting: asyncio.Timeout | None = None  # of the part that is being received
         self._expected: asyncio.TimerHandle | None = None
 
@@ -44,27 +45,32 @@ class Restores:
         A client that has the address from before would else find an empty folder, and take it into use.
         """
         self._gate.restoring = True
+        self._expect_no_more()
         self._expected = asyncio.get_running_loop().call_later(seconds, self._despair)
 
     async def take(self, restore_id: str, offset: int, receive: Piece, *, last: bool) -> tuple[int, bool]:
         """One part; how much of the tar was taken now, and whether that was all.
 
         `offset` 0 begins anew. A part that arrives while another one does takes its place: whoever sent that one has
-        given up. Raises Refused, BadRequest, BadArchive, Full (begin anew), Abandoned.
+        given up, or is told so (the two may have overtaken each other) and sends again. Raises Refused, Superseded,
+        BadRequest, BadArchive, Full (begin anew), Abandoned.
         """
-        if self._waiting is not None:
+        self._arrivals += 1
+        arrival = self._arrivals
+        if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0)
         async with self._lock:
             if self._done and restore_id == self._id:
                 return self._offset, True
             self._check(restore_id, offset)
+            self._check_newest(arrival)
             if offset == 0:
                 await self._begin(restore_id)
             try:
-                await self._apply(receive)
+                await self._apply(receive, arrival)
                 if last:
                     await self._finish()
-            except Abandoned:  # what was taken of the part stays
+            except (Abandoned, Superseded):  # what was taken of the part stays
                 log.info("a part of a restore broke off", extra={"offset": self._offset})
                 raise
             except BaseException:
@@ -86,47 +92,58 @@ class Restores:
         from .extraction import Extraction
 
         self._gate.restoring = True
+        self._expect_no_more()
+        await self._drop()
+        self._extraction = await in_thread(Extraction, self._workdir)
+        self._id = restore_id
+
+    def _check_newest(self, arrival: int) -> None:
+        if arrival != self._arrivals:
+            raise Superseded
+
+    def _expect_no_more(self) -> None:
         if self._expected is not None:
             self._expected.cancel()
-        await self._drop()
-        self._extraction = await _in_thread(Extraction, self._workdir)
-        self._id = restore_id
 
     def _despair(self) -> None:
         log.warning("no files have come: the workspace is used without them")
         self._gate.restoring = False
 
-    async def _apply(self, receive: Piece) -> None:
+    async def _apply(self, receive: Piece, arrival: int) -> None:
         extraction = self._extraction
         assert extraction is not None  # noqa: S101 - whatever got an offset has begun
         size = 0
         more = True
         while more:
-            gathered = bytearray()
+            pieces: list[bytes] = []
+            gathered = 0
             try:
-                while more and len(gathered) < APPLIED_BYTES:
-                    piece, more = await self._received(receive)
-                    gathered += piece
+                while more and gathered < APPLIED_BYTES:
+                    piece, more = await self._received(receive, arrival)
+                    pieces.append(piece)
+                    gathered += len(piece)
             finally:
-                size += len(gathered)
+                size += gathered
                 if size > MAX_PART_BYTES:
                     raise BadRequest(f"a part has more than {MAX_PART_BYTES} bytes")
                 if gathered:
-                    await _in_thread(extraction.feed, gathered)
-                    self._offset += len(gathered)
+                    await in_thread(_feed, extraction, pieces)
+                    self._offset += gathered
 
-    async def _received(self, receive: Piece) -> tuple[bytes, bool]:
+    async def _received(self, receive: Piece, arrival: int) -> tuple[bytes, bool]:
+        self._check_newest(arrival)
         try:
             async with asyncio.timeout(STALL_S) as self._waiting:
                 return await receive()
         except TimeoutError as exc:
-            raise Abandoned("the client sends nothing, or sends the part again") from exc
+            self._check_newest(arrival)
+            raise Abandoned("the client sends nothing") from exc
         finally:
             self._waiting = None
 
     async def _finish(self) -> None:
         assert self._extraction is not None  # noqa: S101 - as above
-        await _in_thread(self._extraction.finish)
+        await in_thread(self._extraction.finish)
         self._extraction.close()
         self._extraction = None
         self._done = True
@@ -137,8 +154,9 @@ class Restores:
         extraction, self._extraction = self._extraction, None
         self._id, self._offset = None, 0
         if extraction is not None:
-            await _in_thread(extraction.close)
+            await in_thread(extraction.close)
 
 
-async def _in_thread(call: Callable[..., T], *args: object) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, call, *args)
+def _feed(extraction: "Extraction", pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        extraction.feed(piece)

@@ -1,5 +1,6 @@
 """A tar taken apart as it comes, in pieces of any size: POSIX (pax), with GNU tar's sparse files 1.0. Pure."""
 
+import re
 from collections.abc import Iterator
 
 from .errors import BadArchive
@@ -23,6 +24,7 @@ TYPES = frozenset({FILE, HARD_LINK, SYMLINK, FOLDER})
 MAX_RECORDS_BYTES = 4 * MAX_PATH  # of one member's extended header
 _LARGEST = (1 << 63) - 1  # what the kernel's calls take
 _LARGEST_DIGITS = 18
+_OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 
 
 class Reader:
@@ -102,8 +104,13 @@ class Reader:
         mtime_ns = _time(records[b"mtime"]) if b"mtime" in records else _number(block[136:148]) * NS
         if abs(mtime_ns) > _LARGEST:
             raise BadArchive(f"{shown(path)} has a time that no clock shows")
+        if not path and kind != FOLDER:
+            raise BadArchive("the work folder itself is not a folder")
         if kind != FILE:
-            return Member(path, kind, mode, mtime_ns, 0, records.get(b"linkpath", _text(block[157:257])))
+            link = records.get(b"linkpath", _text(block[157:257]))
+            if b"\0" in link:
+                raise BadArchive(f"{shown(path)} links to {shown(link)}, which no path can be")
+            return Member(path, kind, mode, mtime_ns, 0, link)
         size = _decimal_number(records[b"size"]) if b"size" in records else size
         if size > _LARGEST:
             raise BadArchive(f"{shown(path)} has {size} bytes, more than a file can have")
@@ -131,6 +138,8 @@ class Reader:
         if count > MAX_SEGMENTS:
             raise BadArchive(f"{shown(one.path)} has {count} segments; wanted at most {MAX_SEGMENTS}")
         if self._map_lines < 1 + 2 * count:
+            if len(self._map) > (1 + 2 * count) * (_LARGEST_DIGITS + 1):
+                raise BadArchive(f"the map of {shown(one.path)} has numbers that are none")
             return None
         numbers = [_decimal_number(number) for number in bytes(self._map).split(b"\n")[1 : 1 + 2 * count]]
         segments = tuple(zip(numbers[::2], numbers[1::2], strict=True))
@@ -175,10 +184,10 @@ def _text(field: bytes) -> bytes:
 def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU tar's, for what octal digits cannot say
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:])
-    try:
-        return int(field.strip(b"\0 ") or b"0", 8)
-    except ValueError as exc:
-        raise BadArchive(f"a header has the number {field!r}") from exc
+    found = _OCTAL.fullmatch(field)
+    if found is None:
+        raise BadArchive(f"a header has the number {field!r}")
+    return int(found[1] or b"0", 8)
 
 
 def _decimal_number(text: bytes) -> int:

@@ -13,6 +13,7 @@ from .identity import Identity
 from .requests import parse_adoption, parse_lease, parse_part
 from .restores import MAX_PART_BYTES, STALL_S, Restores
 from .settings import awaits_files_s
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .archive import Archive
@@ -62,15 +63,14 @@ class Upkeep:
         await self._admit(exchange)
         from .archive import Archive
 
-        loop = asyncio.get_running_loop()
-        archive = await loop.run_in_executor(None, Archive, self._workdir)
+        archive = await in_thread(Archive, self._workdir)
         gone = asyncio.ensure_future(exchange.disconnected())
         try:
-            await loop.run_in_executor(None, archive.check)
+            await in_thread(archive.check)
             await self._stream(archive, exchange, gone)
         finally:
             gone.cancel()
-            await loop.run_in_executor(None, archive.close)
+            await in_thread(archive.close)
 
     async def restore(self, exchange: Exchange) -> None:
         await self._admit(exchange)
@@ -99,10 +99,10 @@ class Upkeep:
         exchange.meant_for_this_boot()
 
     async def _stream(self, archive: "Archive", exchange: Exchange, gone: asyncio.Future[None]) -> None:
-        loop, pieces = asyncio.get_running_loop(), archive.pieces()
+        pieces = archive.pieces()
         await exchange.begin(TAR)
         try:
-            while (piece := await loop.run_in_executor(None, next, pieces, None)) is not None:
+            while (piece := await in_thread(next, pieces, None)) is not None:
                 async with asyncio.timeout(STALL_S):
                     await exchange.go_on(piece)
                 if gone.done():
@@ -114,7 +114,7 @@ class Upkeep:
             log.exception("an archive breaks off")
             raise Abandoned("a file of the work folder could not be read") from exc
         finally:
-            await loop.run_in_executor(None, pieces.close)
+            await in_thread(pieces.close)
 
 
 def _patience(environment: Mapping[str, str]) -> float:

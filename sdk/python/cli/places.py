@@ -10,13 +10,14 @@ from .invocation import Invocation, json_option, pass_invocation
 from .names import session_argument
 from .output import note
 from .progress import waiting
-from .sessions import ends
+from .sessions import ends_in_words
 from .values import Duration
 
 if TYPE_CHECKING:
     from ..shapes import SessionDict
 
 WAIT_S = 300.0
+DONE = frozenset({"running", "suspended"})
 
 wait_option = click.option(
     "--wait",
@@ -80,5 +81,9 @@ def move(invocation: Invocation, *, session_id: str, provider: str, wait: float)
 
 def _tell(invocation: Invocation, session: "SessionDict") -> None:
     invocation.output.words(session, session["id"])
-    notice = session["details"].get("notice")
-    note(f"{session['status']} on {session['provider']}; {ends(session)}{f'; {notice}' if notice else ''}")
+    said = [f"{session['status']} on {session['provider']}", ends_in_words(session)]
+    if session["status"] not in DONE:
+        said.append(f"it goes on, onmemos sessions get {session['id']} shows how")
+    elif notice := session["details"].get("notice"):
+        said.append(notice)
+    note("; ".join(said))

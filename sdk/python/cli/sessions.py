@@ -29,6 +29,11 @@ def ends(session: SessionDict) -> str:
     return since(session["expires_at"])
 
 
+def ends_in_words(session: SessionDict) -> str:
+    """The same for a sentence: `ends in 42m`, or `42m left`."""
+    return f"{'' if session['expires_at'] is None else 'ends '}{ends(session)}"
+
+
 COLUMNS = {
     "ID": lambda session: session["id"],
     "STATUS": lambda session: session["status"],
@@ -109,7 +114,7 @@ def create(invocation: Invocation, *, spec: dict[str, Any], wait: float | None) 
     invocation.output.words(session, session["id"])
     if session["status"] == "failed":
         raise Complaint(f"{session['id']} failed: {session.get('error') or 'no reason given'}")
-    note(f"{session['status']} on {session['provider']}; ends {ends(session)}")
+    note(f"{session['status']} on {session['provider']}; {ends_in_words(session)}")
 
 
 @sessions.command(epilog=examples("onmemos sessions extend ws-demo-me-1756062811 --ttl 2h"))

@@ -226,6 +226,31 @@ class Cutting:
         writer.close()
 
 
+class Overtaking(Cutting):
+    """The agent gets the beginning of the first part again on a connection that stays, while it is under way."""
+
+    def __init__(self, socket: str) -> None:
+        super().__init__(socket, [])
+        self.late: asyncio.StreamWriter
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_unix_connection(self._agent)
+        answers = asyncio.create_task(self._pass_on(theirs, writer, None))
+        if not hasattr(self, "late"):
+            start = await reader.read(65_536)
+            ours.write(start)
+            await ours.drain()
+            while b"\r\n\r\n" not in start or len(start) < 65_536:
+                start += (more := await reader.read(65_536))
+                ours.write(more)
+            await ours.drain()
+            _, self.late = await asyncio.open_unix_connection(self._agent)
+            self.late.write(start)
+            await self.late.drain()
+        await self._pass_on(reader, ours, None)
+        await answers
+
+
 @pytest.mark.parametrize("after", [[10_000], [3 * MIB, 2 * MIB, 4 * MIB], [PART_BYTES + MIB]])
 async def test_a_part_that_breaks_off_goes_on_where_it_was(rig: Rig, tar: bytes, after: list[int]) -> None:
     agent = rig.agents.client.connector
@@ -237,6 +262,19 @@ async def test_a_part_that_breaks_off_goes_on_where_it_was(rig: Rig, tar: bytes,
         async with server, aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as client:
             await replace(rig.agents, client=client).restore(rig.session, "r", pieces(tar))
         assert cuts == []
+    assert contents(await archived(rig)) == contents(tar)
+
+
+async def test_a_part_that_a_given_up_one_overtakes_is_sent_again(rig: Rig, tar: bytes) -> None:
+    agent = rig.agents.client.connector
+    assert isinstance(agent, aiohttp.UnixConnector)
+    with tempfile.TemporaryDirectory() as short:
+        path = f"{short}/overtaking.sock"
+        overtaking = Overtaking(agent.path)
+        server = await asyncio.start_unix_server(overtaking.serve, path)
+        async with server, aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as client:
+            await replace(rig.agents, client=client).restore(rig.session, "r", pieces(tar))
+        overtaking.late.close()
     assert contents(await archived(rig)) == contents(tar)
 
 

@@ -203,6 +203,8 @@ def wait_until_healthy(process: subprocess.Popen[bytes], socket: Path) -> None:
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket), verify=NO_TLS), base_url="http://agent") as http:
         while True:
             try:
+                if not socket.exists():  # a request to nobody costs more than a look
+                    raise httpx.ConnectError("there is no socket yet")
                 http.get("/health")
             except httpx.TransportError:
                 if process.poll() is not None or time.monotonic() > deadline:

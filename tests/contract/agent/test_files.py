@@ -279,6 +279,19 @@ def test_a_tree_may_be_deeper_than_a_path_may_be_long(folders: tuple[Path, Path]
         assert list(folder.iterdir()) == []
 
 
+def test_a_tree_that_no_tar_takes_is_named_and_not_followed_to_its_end(folders: tuple[Path, Path]) -> None:
+    origin, _ = folders
+    fd = os.open(origin, os.O_PATH)
+    for _ in range(60):
+        os.mkdir("deeper" * 40, dir_fd=fd)
+        fd, above = os.open("deeper" * 40, os.O_PATH, dir_fd=fd), fd
+        os.close(above)
+    os.close(fd)
+    with pytest.raises(Unreadable, match=r"bytes long\)") as refusal:
+        archived(origin)
+    assert refusal.value.facts["count"] == 1
+
+
 def test_a_wide_folder_needs_few_descriptors(folders: tuple[Path, Path]) -> None:
     origin, target = folders
     for number in range(100):
@@ -334,6 +347,7 @@ HARMFUL = {
     "a hard link to outside": [member("d", tarfile.LNKTYPE, "../outside")],
     "a hard link by an absolute path": [member("d", tarfile.LNKTYPE, "/etc/passwd")],
     "a hard link through a link": [member("d", tarfile.SYMTYPE, ".."), member("e", tarfile.LNKTYPE, "d/outside")],
+    "a hard link to a folder": [member("d", tarfile.DIRTYPE, mode=0o755), member("e", tarfile.LNKTYPE, "d")],
     "a hard link to nothing": [member("d", tarfile.LNKTYPE, "nothing")],
     "a device": [member("d", tarfile.CHRTYPE)],
     "a pipe": [member("d", tarfile.FIFOTYPE)],

@@ -139,6 +139,19 @@ def test_a_program_that_is_not_there_or_none_is_said_as_in_a_shell(folder: Folde
     assert folder.result(1)["returncode"] == 126
 
 
+def test_a_folder_that_is_not_there_is_the_one_that_is_named(folder: Folder) -> None:
+    assert folder.run("true", cwd=f"{folder.path}/none") == 127
+    assert folder.stream("stderr").decode() == f"{folder.path}/none: No such file or directory\n"
+
+
+def test_a_folder_of_a_programs_name_is_no_program(folder: Folder) -> None:
+    (folder.path / "one" / "program").mkdir(parents=True)
+    (folder.path / "two").mkdir()
+    (folder.path / "two" / "program").symlink_to("/bin/echo")
+    assert folder.run(argv=["program", "hi"], env={"PATH": f"{folder.path}/one:{folder.path}/two"}) == 0
+    assert folder.stream() == b"hi\n"
+
+
 def test_a_script_without_an_interpreter_is_the_shells(folder: Folder) -> None:
     script = folder.path / "script"
     script.write_text("echo $1\n")

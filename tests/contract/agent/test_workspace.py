@@ -25,8 +25,8 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """One for all that is refused anyhow."""
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """One for all that changes nothing of it, as what is refused."""
     with running(tmp_path_factory.mktemp("workspace")) as agent:
         yield agent
 
@@ -113,13 +113,13 @@ async def test_a_broken_tar_is_a_bad_request_and_the_next_try_begins_anew(client
         {"restore": "r", "offset": "0", "last": "yes"},
     ],
 )
-async def test_a_part_says_what_it_is(refusing: Agent, query: dict[str, str]) -> None:
-    (refusing.folder / "kept").touch()
-    async with refusing.client() as client:
+async def test_a_part_says_what_it_is(unchanged: Agent, query: dict[str, str]) -> None:
+    (unchanged.folder / "kept").touch()
+    async with unchanged.client() as client:
         answer = await client.ask("PUT", "/v1/workspace", params=query, content=a_tar())
     assert answer.status_code == 400
     assert answer.json()["errors"]
-    assert (refusing.folder / "kept").exists()
+    assert (unchanged.folder / "kept").exists()
 
 
 async def test_a_part_has_its_limit(client: Client, agent: Agent) -> None:
@@ -145,16 +145,17 @@ async def test_files_go_and_come_in_constant_memory(client: Client, agent: Agent
     assert agent.peak_mb() - before < 8
 
 
-async def test_a_client_that_goes_away_costs_no_descriptor(client: Client, agent: Agent) -> None:
-    (agent.folder / "file").write_bytes(bytes(8 * MIB))
-    await client.ask("GET", "/v1/workspace")
-    before = len(agent.descriptors())
-    for _ in range(3):
-        async with agent.client() as other:
-            headers = {"X-OnMemOS-Ticket": ticket()}
-            async with other.http.stream("GET", "/v1/workspace", headers=headers) as response:
-                await anext(response.aiter_raw())
-    await until(lambda: len(agent.descriptors()) <= before)
+async def test_a_client_that_goes_away_costs_no_descriptor(unchanged: Agent) -> None:
+    (unchanged.folder / "file").write_bytes(bytes(8 * MIB))
+    async with unchanged.client() as client:
+        await client.ask("GET", "/v1/workspace")
+        before = len(unchanged.descriptors())
+        for _ in range(3):
+            async with unchanged.client() as other:
+                headers = {"X-OnMemOS-Ticket": ticket()}
+                async with other.http.stream("GET", "/v1/workspace", headers=headers) as response:
+                    await anext(response.aiter_raw())
+        await until(lambda: len(unchanged.descriptors()) <= before)
 
 
 @ISOLATED
@@ -242,8 +243,8 @@ async def test_an_adoption_outlives_the_agents_process_where_its_state_does(tmp_
         {"session_id": "x", "env": {"ONMEMOS_AGENT_AWAITS_FILES_S": "soon"}},
     ],
 )
-async def test_an_adoption_says_for_whom(refusing: Agent, body: dict[str, object]) -> None:
-    async with refusing.client() as client:
+async def test_an_adoption_says_for_whom(unchanged: Agent, body: dict[str, object]) -> None:
+    async with unchanged.client() as client:
         answer = await client.ask("POST", "/v1/adopt", json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
         assert (await client.run("echo $WORKSPACE_ID"))["stdout"] == f"{SESSION}\n"

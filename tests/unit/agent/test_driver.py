@@ -5,12 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.workspace.agent.driver import BASH, CONTROL, SH, Dialect, quoted, status
 
 
+@settings(deadline=None)  # another process' time is not ours
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_a_quoted_text_is_that_text_to_a_shell(text: str) -> None:
     written = subprocess.run(["/bin/sh", "-c", f"printf %s {quoted(text)}"], capture_output=True, check=True)

@@ -86,12 +86,28 @@ def _records(text: bytes) -> bytes:
     return tar.header(extended) + text + tar.padding(len(text)) + built(Member(b"file", tar.FILE, 0o644, 0, 0))
 
 
+def _with(field: slice, text: bytes, kind: bytes = tar.FILE) -> bytes:
+    """An archive of one member, with this in a field of its header."""
+    block = bytearray(tar.header(Member(b"file", kind, 0o644, 0, 0)))
+    block[field] = text
+    block[tar.CHECKSUM] = b" " * 8
+    block[tar.CHECKSUM] = b"%06o\0 " % sum(block)
+    return bytes(block) + bytes(2 * 512) + tar.END
+
+
+SIZE = slice(124, 136)
 GOOD = built(Member(b"file", tar.FILE, 0o644, 0, 0))
 SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
 BROKEN = {
     "noise": b"noise" * 200,
     "a check sum": GOOD[:10] + b"x" + GOOD[11:],
     "a number": GOOD[:124] + b"zzzzzzzzzzz\0" + GOOD[136:],
+    "a size below zero": _with(SIZE, b"-0000000017\0"),
+    "an extended header's size below zero": _with(SIZE, b"-0000001130\0", b"x"),
+    "a number with an underscore": _with(SIZE, b"00_0000_000\0"),
+    "the work folder as a file": built(Member(b".", tar.FILE, 0o644, 0, 5)),
+    "the work folder as a link": built(Member(b"", tar.SYMLINK, 0o777, 0, link=b"/etc")),
+    "a link that no path can be": built(Member(b"link", tar.SYMLINK, 0o777, 0, link=b"a\0" * 100)),
     "one zero block": bytes(512) + GOOD,
     "an endless header": tar.header(Member(b"x", b"x", 0, 0, 1 << 30)),
     "a record's length": _records(b"99 path=x\n"),
@@ -116,3 +132,14 @@ def test_what_is_broken_is_refused(what: str) -> None:
 def test_a_map_that_does_not_fit_its_file_is_refused(segments: tuple[tar.Segment, ...]) -> None:
     with pytest.raises(BadArchive):
         list(Reader().feed(built(Member(b"x", tar.FILE, 0o644, 0, 10, segments=segments))))
+
+
+def test_a_map_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+    begun = _records(SPARSE + b"26 GNU.sparse.realsize=10\n").removesuffix(
+        built(Member(b"file", tar.FILE, 0o644, 0, 0))
+    )
+    endless = begun + tar.header(Member(b"file", tar.FILE, 0o644, 0, 1 << 30)) + b"1\n"
+    reader = Reader()
+    assert list(reader.feed(endless)) == []
+    with pytest.raises(BadArchive, match="numbers that are none"):
+        list(reader.feed(b"0" * 4096))

@@ -37,7 +37,7 @@ def test_suspend_waits_and_tells_what_became_of_processes_and_time() -> None:
 def test_resume_starts_it_again() -> None:
     called = onmemos("resume", ID, turns=[ok(**SUSPENDED), now("running", details={})])
     assert (called.code, called.stdout) == (0, f"{ID}\n")
-    assert called.stderr.startswith("running on cloud_run; in ")
+    assert called.stderr.startswith("running on cloud_run; ends in ")
     assert called.requests[-1] == ("POST", f"/v1/sessions/{ID}/resume")
 
 
@@ -53,6 +53,7 @@ def test_what_is_not_waited_for_is_said_as_it_is() -> None:
     called = onmemos("suspend", ID, "--wait", "0", turns=[ok(**SESSION), now("suspending")])
     assert (called.code, called.queries[-1]) == (0, {"wait": 0.0})
     assert called.stderr.startswith("suspending on cloud_run")
+    assert called.stderr.endswith(f"; it goes on, onmemos sessions get {ID} shows how\n")
 
 
 @pytest.mark.parametrize(

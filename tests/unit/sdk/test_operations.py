@@ -63,7 +63,7 @@ def test_a_command_is_sent_with_what_was_given_and_nothing_else() -> None:
 def test_a_commands_answer_is_awaited_past_its_timeout_and_the_sessions_start() -> None:
     client = ScriptedClient(ok(**RESULT))
     client.execute_session("s", "make", 3600)
-    assert client.last.timeout_s == 3600 + 120 + 30
+    assert client.last.timeout_s == 3600 + 180 + 30
 
 
 def test_a_failing_command_is_a_result() -> None:
@@ -210,7 +210,7 @@ def test_connecting_waits_for_a_session_that_starts() -> None:
     client = ScriptedClient(ok(url="http://agent"))
     client.connect_session("s")
     assert sent(client) == ("GET", "/v1/sessions/s/connect")
-    assert client.last.timeout_s == 120 + 30
+    assert client.last.timeout_s == 180 + 30
 
 
 def test_templates_are_listed() -> None:
@@ -292,7 +292,7 @@ def test_the_older_apis_commands_travel_in_the_url_and_python_code_does_not() ->
     client.runpython_cloudrun_workspace("s", "print(1)")
     assert sent(client) == ("POST", "/v1/cloudrun/workspaces/s/runpython")
     assert (client.last.query, client.last.json) == ({}, {"code": "print(1)", "timeout": 120})
-    assert client.last.timeout_s == 120 + 120 + 30
+    assert client.last.timeout_s == 120 + 180 + 30
     with pytest.raises(ValueError, match="workspace_id"):
         client.execute_cloudrun_workspace("..", "ls")
 
