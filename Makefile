@@ -8,7 +8,7 @@ LOCAL = @$(PYTHON) infra/local/bootstrap.py local
 DEV = @$(PYTHON) infra/local/bootstrap.py dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-firebase test-gke check terraform bench reconcile clean
+.PHONY: help demo up test test-firebase test-gke check terraform images bench reconcile clean
 
 help: ## this list
 	@echo "OnMemOS: isolated sessions where commands run"
@@ -52,6 +52,9 @@ check: ## ruff, mypy --strict, import-linter; whether what is written from the r
 
 terraform: ## format, arguments and tests of terraform/, without a cloud; ARGS=-filter=tests/access.tftest.hcl for some
 	@$(PYTHON) -m infra.terraform_check $(ARGS)
+
+images: ## the sessions' images and the control plane's, by Docker or podman; ARGS="base --tag=1" for some
+	@$(PYTHON) -m infra.images $(ARGS)
 
 bench: ## the figures, measured on this machine; ARGS=--json
 	$(LOCAL)

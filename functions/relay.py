@@ -1,23 +1,27 @@
-"""The relay: `uvicorn functions.relay:app`, with the settings of shared.websocket_server.SERVER.
+"""The relay: `python -m functions.relay`, on PORT.
 
 WebSockets to a session's shell and terminal, and HTTP and WebSockets to whatever else its agent serves. A program of
 its own, for functions-framework refuses WebSockets.
 """
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from shared.config import ConfigError, Settings, port
 from shared.errors import RouteNotFound
 from shared.http import refusal
 from shared.logs import configure
 from shared.relay import Relay, agent_path
+from shared.websocket_server import SERVER
 from shared.wiring import services
 
 configure()
@@ -52,6 +56,10 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await app.close()
 
 
+KEEP_ALIVE_S = 610  # Google's front ends': cloud.google.com/load-balancing/docs/https/#timeout-keepalive-client
+STOP_GRACE_S = 8  # for what is under way; Cloud Run kills 10 s after its TERM
+WRONG_SETTINGS = 2
+
 SHELL, TERMINAL = b"/v1/shell", b"/v1/terminal"
 AGENT = "/v1/sessions/{session_id}/agent/{path:path}"
 
@@ -67,3 +75,32 @@ app = Starlette(
     lifespan=lifespan,
 )
 app.router.redirect_slashes = False
+
+
+def main() -> int:
+    """Serve until TERM. 2: a setting is wrong."""
+    try:
+        Settings.from_environment()
+        place = port()
+    except ConfigError as exc:
+        sys.stderr.write(f"relay: {exc}\n")
+        return WRONG_SETTINGS
+    uvicorn.run(
+        app,
+        host="0.0.0.0",
+        port=place,
+        http="httptools",
+        **SERVER,
+        lifespan="on",
+        access_log=False,  # the relay logs each of its connections, without the ticket in the URL
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_GRACE_S,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -36,7 +36,8 @@ READY_TIMEOUT_S = 60.0  # for Cloud Run to check a job's image; it takes seconds
 CANCEL_TIMEOUT_S = 20.0  # an attempt has 10 s from TERM to KILL
 LONGEST_S = 604_800  # 168 h: cloud.google.com/run/docs/configuring/task-timeout
 MARGIN_S = 30  # around the runner's own timeout: for its start, and for the output's last part
-RUNNER = ("python3", "-I", "-S", "/opt/onmemos/agent/job.py")
+# The agent's own Python: an image need have no other.
+RUNNER = ("/opt/onmemos/python/bin/python3", "-I", "-S", "/opt/onmemos/agent/job.py")
 
 
 class CloudRunJobs:

@@ -17,6 +17,7 @@ CLUSTER = r"projects/[^/]+/locations/[^/]+/clusters/[^/]+"
 WORKSTATION_CLUSTER = r"projects/[^/]+/locations/[^/]+/workstationClusters/[^/]+"
 # As browsers send it: www.rfc-editor.org/rfc/rfc6454#section-6
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
+DEFAULT_PORT = 8080
 DEFAULT_DATABASE = "(default)"
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 
@@ -129,6 +130,11 @@ class Settings:
             run_host=read.optional("CLOUD_RUN_EMULATOR_HOST"),
             oidc_certs_url=read.optional("ONMEMOS_OIDC_CERTS_URL") or GOOGLE_CERTS_URL,
         )
+
+
+def port(environment: Mapping[str, str] = os.environ) -> int:
+    """Where a program of its own listens: cloud.google.com/run/docs/container-contract. Raises ConfigError."""
+    return _Reader(environment).number("PORT", DEFAULT_PORT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,7 +303,7 @@ variable "tenants" {
 variable "workstations" {
   description = "Sessions as Cloud Workstations: {} makes a cluster, and a config for each template. machine_type: bounds what a session may have. pool_size: machines that wait for sessions of each template. agent: the images' command. A stop by idle_timeout_s or running_timeout_s keeps the disk."
   type = object({
-    agent             = optional(list(string), ["python3", "-m", "agent"])
+    agent             = optional(list(string), ["/opt/onmemos/bin/agent"])
     disk_gib          = optional(number, 10)
     idle_timeout_s    = optional(number, 1200)
     machine_type      = optional(string, "e2-standard-2")

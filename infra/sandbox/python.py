@@ -8,7 +8,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from infra.sandbox.rootfs import Bind, Entry, File, ReadOnly, Symlink, Tmpfs
 HOME = "/opt/python"
 SHIMS = "/opt/onmemos/bin"
 AGENT_PACKAGES = "/opt/onmemos/site-packages"
+AGENT_PYTHON = "/opt/onmemos/python/bin/python3"  # where images have it
 AGENT_FOLDER = "/opt/onmemos/agent"
 LAUNCHER_FOLDER = "/opt/onmemos/launch"
 
@@ -42,9 +43,9 @@ def interpreter() -> Interpreter:
     """How this machine's Python is shown inside; it costs some file reads, so ask once per runtime."""
     base = Path(sys.base_prefix).resolve()
     executable = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    if base == Path("/usr") or Path("/usr") in base.parents:
-        return _of_the_system(base, executable)
-    return _relocated(base, executable)
+    is_the_systems = base == Path("/usr") or Path("/usr") in base.parents
+    found = (_of_the_system if is_the_systems else _relocated)(base, executable)
+    return replace(found, entries=(*found.entries, Symlink(AGENT_PYTHON, found.executable)))
 
 
 def agent_entries(agent: Path) -> Iterator[Entry]:

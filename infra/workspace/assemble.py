@@ -2,7 +2,7 @@
 
 `python assemble.py TARGET --interpreter FOLDER`. FOLDER holds bin/python3.X and lib/python3.X of a build that may be
 moved (python-build-standalone's). Needs pip, which does not come along. The same input gives the same files. It ends
-with a trial, and fails if the result is larger than LIMIT_BYTES. Standard library alone: it runs while images are built.
+with a trial, and fails if the result is larger than LIMIT_BYTES. Standard library alone: it runs in images' builds.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 )  # fmt: skip
 _TRIAL = (
     "import sys; sys.path[:0] = sys.argv[1:]; "
-    "import agent.__main__, agent.server, agent.tickets, agent.websocket, agent.job, ctypes, hashlib, sqlite3, ssl, zlib"
+    "import agent.__main__, agent.server, agent.tickets, agent.websocket, agent.job, hashlib, ssl, zlib"
 )
 
 

@@ -71,7 +71,7 @@ run "each_template_has_a_config_and_the_programs_find_it" {
   }
 
   assert {
-    condition     = alltrue([for config in google_workstations_workstation_config.template : config.container[0].args == tolist(["python3", "-m", "agent"]) && strcontains(config.container[0].command[2], "setpriv --reuid=1000")])
+    condition     = alltrue([for config in google_workstations_workstation_config.template : config.container[0].args == tolist(["/opt/onmemos/bin/agent"]) && strcontains(config.container[0].command[2], "setpriv --reuid=1000")])
     error_message = "The agent does not run as the images' user."
   }
 

@@ -6,10 +6,9 @@ cannot be written to is not kept, and root is given up, for the agent is the ses
 The agent's packages are put on sys.path here, so no PYTHONPATH is left for the session's commands to inherit.
 """
 
+import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum, and all that follows is slower
 import os
 import sys
-
-import _signal  # type: ignore[import-not-found]  # `signal` costs the import of enum, and all that follows is slower
 
 PORT = "8080"  # the agent's with every provider: shared/providers
 USER_ID = 1000  # the session's user: shared/providers

@@ -1,7 +1,9 @@
-"""The relay as the program that a deployment starts: uvicorn's command line."""
+"""The relay as the program that a deployment starts, and by uvicorn's own command line."""
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -67,6 +69,50 @@ async def test_it_serves_and_logs_no_url(client: aiohttp.ClientSession) -> None:
         ("request served", None, 401),
     ]
     assert SECRET not in said
+
+
+async def test_the_module_is_a_program_that_listens_on_port(client: aiohttp.ClientSession) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "functions.relay"),
+        cwd=Path(__file__).parents[3],
+        env={"PATH": os.environ["PATH"], **SETTINGS, "PORT": str(port)},
+    )
+    try:
+        async with asyncio.timeout(SOON_S):
+            assert await first_status(client, port) == 401
+            process.terminate()
+            assert await process.wait() in {0, -signal.SIGTERM}
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def first_status(client: aiohttp.ClientSession, port: int) -> int:
+    """Of its first answer, once it listens."""
+    while True:
+        try:
+            async with client.get(f"http://127.0.0.1:{port}/v1/sessions/ws-a-b-1/agent/x?ticket={SECRET}") as answer:
+                return answer.status
+        except aiohttp.ClientConnectionError:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("name", "value"), [("ONMEMOS_TICKET_KEY", ""), ("PORT", "http")])
+def test_the_module_tells_a_wrong_setting_in_one_line(name: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "functions.relay"],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": os.environ["PATH"], **SETTINGS, name: value},
+        capture_output=True,
+        text=True,
+        timeout=SOON_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"relay: {name}: ")
 
 
 @pytest.mark.parametrize("missing", ["ONMEMOS_TICKET_KEY", "GOOGLE_CLOUD_PROJECT"])
