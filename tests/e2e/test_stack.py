@@ -1,8 +1,10 @@
 """The stack as a program: `python -m infra.local up` starts it, and whatever ends it leaves nothing behind."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -82,11 +84,18 @@ def up(tmp_path: Path) -> Iterator[Up]:
         yield up
 
 
+def unused_port() -> int:
+    """One that stays free until it is taken by whoever was told of it: the kernel gives others none below 32,768."""
+    for port in random.sample(range(20_000, 32_000), 50):
+        with contextlib.suppress(ports.PortTaken):
+            return ports.free(dataclasses.replace(ANY_PORTS, gateway=port), "gateway")
+    raise AssertionError("50 ports are taken")
+
+
 @pytest.fixture(scope="module")
 def chosen() -> Ports:
     """Two that are free."""
-    gateway, emulators = ports.free(ANY_PORTS, "gateway"), ports.free(ANY_PORTS, "emulators")
-    return dataclasses.replace(ANY_PORTS, gateway=gateway, emulators=emulators)
+    return dataclasses.replace(ANY_PORTS, gateway=unused_port(), emulators=unused_port())
 
 
 @pytest.fixture(scope="module")
@@ -193,13 +202,11 @@ def test_a_restart_keeps_the_sessions_and_their_files(tmp_path: Path, kind: Fire
     if kind is Firestore.OFFICIAL and find_official({**os.environ, "FIRESTORE_EMULATOR_HOST": ""}) is None:
         pytest.skip("no Java here, or no emulator of Google's")
     chosen = settings_in(tmp_path, {"ONMEMOS_FIRESTORE": kind, "FIRESTORE_EMULATOR_HOST": ""})
+    # A session's URL is the gateway's, so that comes back at the same port.
+    chosen = dataclasses.replace(chosen, ports=dataclasses.replace(chosen.ports, gateway=unused_port()))
     with running_stack(chosen) as stack:
         session_id = new_session(stack.environment)
-        port = httpx.URL(stack.base_url).port
-    assert port is not None
-    # A session's URL is the gateway's, so that comes back at the same port.
-    again = dataclasses.replace(chosen, ports=dataclasses.replace(chosen.ports, gateway=port))
-    with running_stack(again) as stack, OnMemOSClient(stack.base_url, stack.api_key) as client:
+    with running_stack(chosen) as stack, OnMemOSClient(stack.base_url, stack.api_key) as client:
         assert client.execute_session(session_id, "cat note")["stdout"] == "kept\n"
         session = client.get_session(session_id)
         assert (session["status"], session["details"]["boots"]) == ("running", 2), json.dumps(session)
