@@ -123,7 +123,7 @@ run "there_is_one_of_everything_as_the_code_expects_it" {
   }
 
   assert {
-    condition     = length([for path in local.source_files : path if can(regex("(^|/)(tests|sdk|benchmarks|terraform|emulators|sandbox|local|__pycache__|\\.[^/]*)(/|$)", path))]) == 0
+    condition     = length([for path in local.source_files : path if can(regex("(^|/)(tests|sdk|benchmarks|terraform|emulators|sandbox|local|__pycache__|\\.[^/]*)(/|$)", path)) && !endswith(path, "/.dockerignore")]) == 0
     error_message = "The source holds tests, caches or what only runs on a laptop: ${join(", ", [for path in local.source_files : path if can(regex("(^|/)(tests|sdk|benchmarks|terraform|emulators|sandbox|local|__pycache__|\\.[^/]*)(/|$)", path))])}."
   }
 
