@@ -43,6 +43,8 @@ class Root:
             "--unshare-pid", "--unshare-ipc", "--unshare-net", "--as-pid-1", "--die-with-parent", "--clearenv",
             *(word for name, value in env.items() for word in ("--setenv", name, value)),
             *self._system(),
+            # Else bubblewrap makes them closed to all but root.
+            *(word for folder in ("/opt", "/run") for word in ("--perms", "0755", "--dir", folder)),
             "--ro-bind", str(self.agent), "/opt/onmemos",
             "--bind", str(self.workspace), "/workspace",
             "--bind", str(self.sockets), "/run/onmemos",

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -65,15 +66,22 @@ async def running(root: Root, *, as_root: bool = False, **changes: str) -> Async
             yield process
     finally:
         if process.returncode is None:
+            # Whoever gave root up no longer ends with its parent: prctl(2), PR_SET_PDEATHSIG.
+            for pid in pids_inside(process):
+                os.kill(pid, signal.SIGKILL)
             process.kill()
-        await process.wait()
+        async with asyncio.timeout(SOON_S):
+            await process.wait()
 
 
-def pid_of_the_agent(process: asyncio.subprocess.Process) -> int:
-    """The process that is 1 inside: bubblewrap's child."""
-    assert process.pid is not None
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(children[0])
+def pids_inside(process: asyncio.subprocess.Process) -> list[int]:
+    """Bubblewrap's child, which is 1 inside; none if bubblewrap itself failed."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+
+def status_of_the_agent(process: asyncio.subprocess.Process) -> str:
+    return Path(f"/proc/{pids_inside(process)[0]}/status").read_text()
 
 
 def health(root: Root) -> subprocess.CompletedProcess[str]:
@@ -130,7 +138,7 @@ async def test_it_serves_as_pid_1_and_ends_in_order(root: Root) -> None:
         pid, place, home, uid, *variables = said.stdout.splitlines()
         assert (pid, place, home, uid) == ("1", "/workspace", "/workspace", "1000")
         assert not [line for line in variables if line.startswith(("PYTHON", "ONMEMOS_", "PORT="))]
-        os.kill(pid_of_the_agent(process), 15)
+        os.kill(pids_inside(process)[0], signal.SIGTERM)
         assert await process.wait() == 0
     assert health(root).returncode == 1
 
@@ -154,8 +162,8 @@ def test_a_work_folder_that_cannot_be_made_is_told(root: Root) -> None:
 async def test_in_an_image_that_runs_as_root_it_makes_the_work_folder_and_gives_root_up(root: Root) -> None:
     root.sockets.chmod(0o777)
     async with running(root, as_root=True, ONMEMOS_AGENT_WORKDIR="/run/onmemos/made") as process:
-        status = Path(f"/proc/{pid_of_the_agent(process)}/status").read_text()
-        assert re.findall(r"^(?:Uid|Gid|Groups|CapEff):\s*(.*?)\s*$", status, re.MULTILINE) == [
+        status = status_of_the_agent(process)
+        assert re.findall(r"^(?:Uid|Gid|Groups|CapEff):[ \t]*(.*?)[ \t]*$", status, re.MULTILINE) == [
             "\t".join(["1000"] * 4), "\t".join(["1000"] * 4), "", "0" * 16,
         ]  # fmt: skip
         assert (root.sockets / "made").stat().st_uid == 1000
