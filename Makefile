@@ -29,7 +29,7 @@ up: ## run the stack in the foreground until Ctrl-C
 
 test: ## every test; ARGS="tests/unit" for some
 	$(DEV)
-	@$(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(or $(ARGS),tests)
+	@$(VENV)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(ARGS),tests)
 
 test-firebase: ## the functions in Firebase's emulators, beside the stack; FIREBASE=… if its CLI is not on the PATH
 	@command -v "$(FIREBASE)" >/dev/null || { echo "test-firebase: found no command '$(FIREBASE)'; wanted firebase-tools 15 (npm install -g firebase-tools@15), or FIREBASE=… the path of its command" >&2; exit 2; }
