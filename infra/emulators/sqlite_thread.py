@@ -38,7 +38,7 @@ class SqliteThread:
         return await self._in_thread(lambda: self._connection.execute(statement, values).fetchall())
 
     async def write(self, statement: str, *rows: tuple[object, ...]) -> None:
-        """For all rows or for none."""
+        """For all rows or for none, also when whoever waits for it is cancelled: others may have seen it by then."""
 
         def written() -> None:
             with self._connection:
@@ -54,4 +54,4 @@ class SqliteThread:
         )
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
